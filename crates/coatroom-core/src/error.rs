@@ -1,0 +1,292 @@
+//! What can go wrong, by whose fault it is, and the one table to status, code and log level.
+//!
+//! The variants carry text for the log that is ours alone: never input, never a token. What the
+//! caller gets is the [`Answer`] of the table (`http-api`: "Errors"), whose sentence is one of our
+//! own too. No other place maps an error to a status.
+
+use http::{Method, StatusCode};
+
+/// Everything a step or a decision can refuse with, grouped by who is at fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    // ---- the browser, or whoever speaks in its place
+    /// Malformed input. The text names the parameter or header and what was expected.
+    #[error("invalid request: {0}")]
+    InvalidRequest(&'static str),
+    /// No, foreign, expired or used sign-in transaction.
+    #[error("sign-in transaction not usable: {0}")]
+    LoginStateInvalid(&'static str),
+    /// Whoever answered is not the configured issuer (RFC 9207), so a restart would meet them again.
+    #[error("the authorization response's `iss` is missing or not the configured `issuer`")]
+    IssuerMismatch,
+    /// A step-up came back with another user, so a restart would sign that user in.
+    #[error("another user came back than the one who was signed in")]
+    AnotherUser,
+    /// The provider said no; only a registered error code is kept.
+    #[error("the provider refused the authorization request: {}", provider_error.unwrap_or("an unregistered error"))]
+    AuthorizationFailed {
+        /// The registered code (RFC 6749 §4.1.2.1, OIDC Core §3.1.2.6), if it was one.
+        provider_error: Option<&'static str>,
+    },
+    /// There is no session.
+    #[error("no session: {0}")]
+    Unauthorized(&'static str),
+    /// Stateless: the access token ran out (or half the idle time did); `refresh` helps.
+    #[error("the access token is expired, a refresh is needed")]
+    AccessTokenExpired,
+    /// The session is over: idle, absolute, revoked, or the provider ended it.
+    #[error("the session has ended: {0}")]
+    SessionExpired(&'static str),
+    /// The provider no longer takes the session's refresh token: the one failure of a refresh that
+    /// ends a session.
+    #[error("the provider refused the refresh token (invalid_grant)")]
+    GrantEnded,
+    /// A cross-site request, or one that cannot prove it is not.
+    #[error("cross-site request refused: {0}")]
+    CsrfRejected(&'static str),
+    /// An `Origin` that is not in the application's list.
+    #[error("the request's Origin is not in the application's `origins`")]
+    OriginNotAllowed,
+    /// A route's rule refuses this user.
+    #[error("forbidden by the route's rule: {0}")]
+    Forbidden(&'static str),
+    /// Unknown, missing or contradicting host.
+    #[error("misdirected request: {0}")]
+    Misdirected(&'static str),
+    /// Nothing is there.
+    #[error("no such endpoint or route")]
+    NotFound,
+    /// The endpoint or route does not take this method.
+    #[error("method not allowed")]
+    MethodNotAllowed {
+        /// What it does take, for the `Allow` header.
+        allow: Vec<Method>,
+    },
+    /// The body is over the limit.
+    #[error("request body over the limit")]
+    PayloadTooLarge,
+    /// Too many requests.
+    #[error("rate limited")]
+    RateLimited {
+        /// Seconds until a retry makes sense.
+        retry_after: u32,
+    },
+
+    // ---- the authorization server
+    /// It answered, and the answer is unusable. The text says what was wrong, without the input.
+    #[error("the provider's answer is unusable: {0}")]
+    Provider(String),
+    /// It did not answer, or with a 5xx.
+    #[error("the provider is unavailable: {reason}")]
+    ProviderUnavailable {
+        /// What failed.
+        reason: String,
+        /// Seconds until a retry makes sense.
+        retry_after: u32,
+    },
+
+    // ---- the upstream
+    /// It could not be reached, or broke off before answering.
+    #[error("the upstream is unavailable: {0}")]
+    UpstreamUnavailable(String),
+    /// It did not answer in time.
+    #[error("the upstream did not answer in time")]
+    UpstreamTimeout,
+
+    // ---- the operator
+    /// A sealed value does not fit into its cookie's bound.
+    #[error(
+        "cookie `{cookie}` would need {bytes} bytes, the bound is {bound}; ask the provider for smaller tokens \
+         (fewer claims or scopes, opaque tokens)"
+    )]
+    CookieTooLarge {
+        /// The cookie's name.
+        cookie: String,
+        /// What it would need.
+        bytes: usize,
+        /// What is allowed.
+        bound: usize,
+    },
+
+    // ---- us
+    /// A state that our own code should have ruled out.
+    #[error("internal error: {0}")]
+    Bug(&'static str),
+}
+
+/// How loud a failure is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Everyday: an expired token.
+    Debug,
+    /// Worth counting: a refused request.
+    Info,
+    /// Somebody should look: the provider answered nonsense.
+    Warn,
+    /// Somebody must look.
+    Error,
+}
+
+/// What the caller gets to see of an [`Error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The stable `error_code`.
+    pub code: &'static str,
+    /// Our own sentence for developers, the `detailed_error`.
+    pub detail: &'static str,
+    /// The log level.
+    pub level: Level,
+    /// The `Retry-After`, in seconds.
+    pub retry_after: Option<u32>,
+}
+
+impl Error {
+    /// The one table from error to status, code and log level.
+    pub fn answer(&self) -> Answer {
+        use Level::{Debug, Error as Err, Info, Warn};
+        let answer = |status, code, detail, level| Answer {
+            status,
+            code,
+            detail,
+            level,
+            retry_after: None,
+        };
+        match self {
+            Self::InvalidRequest(detail) => answer(StatusCode::BAD_REQUEST, "invalid_request", detail, Info),
+            Self::LoginStateInvalid(detail) => {
+                answer(StatusCode::BAD_REQUEST, "login_state_invalid", detail, Info)
+            }
+            Self::IssuerMismatch => answer(
+                StatusCode::BAD_REQUEST,
+                "login_state_invalid",
+                "the answer does not come from the configured provider",
+                Warn,
+            ),
+            Self::AnotherUser => answer(
+                StatusCode::BAD_REQUEST,
+                "login_state_invalid",
+                "another user came back than the one who was signed in",
+                Info,
+            ),
+            Self::AuthorizationFailed { .. } => answer(
+                StatusCode::BAD_REQUEST,
+                "authorization_failed",
+                "the provider refused to sign the user in",
+                Info,
+            ),
+            Self::Unauthorized(_) => answer(
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "there is no session; sign in",
+                Debug,
+            ),
+            Self::AccessTokenExpired => answer(
+                StatusCode::UNAUTHORIZED,
+                "access_token_expired",
+                "the access token has expired; call refresh and try again",
+                Debug,
+            ),
+            Self::GrantEnded => answer(
+                StatusCode::UNAUTHORIZED,
+                "session_expired",
+                "the session has ended; sign in again",
+                Info,
+            ),
+            Self::SessionExpired(_) => answer(
+                StatusCode::UNAUTHORIZED,
+                "session_expired",
+                "the session has ended; sign in again",
+                Debug,
+            ),
+            Self::CsrfRejected(detail) => answer(StatusCode::FORBIDDEN, "csrf_rejected", detail, Info),
+            Self::OriginNotAllowed => answer(
+                StatusCode::FORBIDDEN,
+                "origin_not_allowed",
+                "this origin is not in the application's `origins`",
+                Info,
+            ),
+            Self::Forbidden(detail) => answer(StatusCode::FORBIDDEN, "forbidden", detail, Info),
+            Self::Misdirected(detail) => answer(
+                StatusCode::MISDIRECTED_REQUEST,
+                "misdirected_request",
+                detail,
+                Debug,
+            ),
+            Self::NotFound => answer(
+                StatusCode::NOT_FOUND,
+                "not_found",
+                "there is nothing at this path",
+                Debug,
+            ),
+            Self::MethodNotAllowed { .. } => answer(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "this path does not take this method",
+                Debug,
+            ),
+            Self::PayloadTooLarge => answer(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "payload_too_large",
+                "the request body is over the limit",
+                Info,
+            ),
+            Self::RateLimited { retry_after } => Answer {
+                retry_after: Some(*retry_after),
+                ..answer(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "rate_limited",
+                    "too many requests",
+                    Info,
+                )
+            },
+            Self::Provider(_) => answer(
+                StatusCode::BAD_GATEWAY,
+                "provider_error",
+                "the provider gave an answer that cannot be used",
+                Warn,
+            ),
+            Self::ProviderUnavailable { retry_after, .. } => Answer {
+                retry_after: Some(*retry_after),
+                ..answer(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "provider_unavailable",
+                    "the provider cannot be reached; nobody is signed out by this",
+                    Warn,
+                )
+            },
+            Self::UpstreamUnavailable(_) => answer(
+                StatusCode::BAD_GATEWAY,
+                "upstream_unavailable",
+                "the API cannot be reached",
+                Warn,
+            ),
+            Self::UpstreamTimeout => answer(
+                StatusCode::GATEWAY_TIMEOUT,
+                "upstream_timeout",
+                "the API did not answer in time",
+                Warn,
+            ),
+            Self::CookieTooLarge { .. } => answer(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "server_error",
+                "the session does not fit into cookies; see the server's log",
+                Err,
+            ),
+            Self::Bug(_) => answer(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "server_error",
+                "an internal error",
+                Err,
+            ),
+        }
+    }
+}
+
+impl From<std::convert::Infallible> for Error {
+    /// So that a wrapped service that never fails needs no adapter.
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
