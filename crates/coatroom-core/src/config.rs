@@ -1,0 +1,472 @@
+//! An application's configuration: raw values in, checked types out, every problem named.
+//!
+//! [`ApplicationConfig`] is what a person writes (in YAML or in code); [`ApplicationConfig::check`]
+//! turns it into an [`Application`] or into the list of all [`Problem`]s at once. It never reads a
+//! file or the environment: secrets arrive resolved.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderName, Method};
+use url::{Host, Url};
+
+use crate::route::RoutePrefix;
+use crate::secret::Secret;
+
+mod addresses;
+mod check;
+mod provider;
+mod routes;
+
+pub use check::check_together;
+
+/// One application as written.
+#[derive(Clone)]
+pub struct ApplicationConfig {
+    /// The application's id: `[a-z0-9]+`, part of its cookies' names.
+    pub id: String,
+    /// The public origin of agent and proxy.
+    pub url: String,
+    /// Where the SPA lives; default: `url`.
+    pub app_url: Option<String>,
+    /// The SPA's origins (CORS); default: `app_url`'s.
+    pub origins: Option<Vec<String>>,
+    /// Further exact `Host` values by which this application is reached internally.
+    pub hosts: Vec<String>,
+    /// The agent's base path; default `/auth`.
+    pub base_path: Option<String>,
+    /// Where the provider returns to: `agent` (default) or the path of an SPA page.
+    pub login_callback: Option<String>,
+    /// The OpenID Provider.
+    pub provider: ProviderConfig,
+    /// The session's limits.
+    pub session: SessionConfig,
+    /// The custom header every `fetch` carries; default `token-handler-version`.
+    pub csrf_header: Option<String>,
+    /// Routes by path prefix.
+    pub routes: Vec<RouteConfig>,
+    /// Allows an `http://` url off loopback. Everything can be read on the way.
+    pub danger_insecure_http: bool,
+}
+
+/// The OpenID Provider as written.
+#[derive(Clone)]
+pub struct ProviderConfig {
+    /// The issuer identifier, exactly as the provider's metadata says it.
+    pub issuer: String,
+    /// This client's id at the provider.
+    pub client_id: String,
+    /// The client secret, resolved.
+    pub client_secret: Secret,
+    /// How the secret is sent; default: what the metadata offers, `client_secret_basic` first.
+    pub client_auth: Option<String>,
+    /// The scopes asked for; default `openid`. `openid` must be among them.
+    pub scopes: Option<Vec<String>>,
+    /// Fixed extra authorization parameters, such as `audience`.
+    pub authorization_parameters: Vec<(String, String)>,
+    /// Further authorization parameters the SPA may set, beside the built-in allow-list.
+    pub allowed_parameters: Vec<String>,
+    /// Tolerated clock difference for token times; default 10 s.
+    pub leeway: Option<Duration>,
+    /// Deadline of one request to the provider; default 10 s.
+    pub timeout: Option<Duration>,
+}
+
+/// Session limits as written.
+#[derive(Clone, Default)]
+pub struct SessionConfig {
+    /// Ends after this long without use; default 30 min.
+    pub idle: Option<Duration>,
+    /// Ends this long after sign-in; default 12 h.
+    pub absolute: Option<Duration>,
+    /// Access-token life when the provider sends no `expires_in`; default 5 min.
+    pub default_token_life: Option<Duration>,
+    /// Which ID-token claims `session` answers; default: all but the protocol's own.
+    pub claims: Option<Vec<String>>,
+}
+
+/// One route as written.
+#[derive(Clone)]
+pub struct RouteConfig {
+    /// The path prefix, such as `/api/`.
+    pub path: String,
+    /// Where it goes.
+    pub target: RouteTargetConfig,
+    /// Whether the prefix is removed before forwarding.
+    pub strip_prefix: bool,
+    /// `required` (default), `optional` or `none`.
+    pub auth: Option<String>,
+    /// The methods it takes; default: all but CONNECT and TRACE.
+    pub methods: Option<Vec<String>>,
+    /// Lets `GET`/`HEAD` pass on Fetch Metadata instead of the custom header (`<img>`, downloads).
+    pub resources: bool,
+    /// `private` (default) or `public`: whether a shared cache may keep answers to token requests.
+    pub cache: Option<String>,
+    /// Names of cookies passed on to the upstream; default none.
+    pub cookies: Vec<String>,
+    /// The longest request body, in bytes; default 10 MiB.
+    pub body_limit: Option<u64>,
+    /// Deadline for the connection to the upstream; default 5 s.
+    pub connect_timeout: Option<Duration>,
+    /// Deadline for the upstream's response head; default 60 s.
+    pub timeout: Option<Duration>,
+}
+
+/// A route's target as written.
+#[derive(Clone)]
+pub enum RouteTargetConfig {
+    /// An API's origin, optionally with a base path.
+    Upstream(String),
+    /// A folder with the SPA's files.
+    Static(PathBuf),
+    /// The service that the Layer wraps (embedders).
+    Inner,
+}
+
+/// Something wrong in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The key path below the application, such as `provider`, `issuer`.
+    pub at: Vec<String>,
+    /// What is wrong: what was expected and what came. Never a secret.
+    pub message: String,
+    /// What to write instead.
+    pub hint: String,
+}
+
+impl ApplicationConfig {
+    /// An application with every setting at its default and no route yet.
+    pub fn new(id: impl Into<String>, url: impl Into<String>, provider: ProviderConfig) -> Self {
+        Self {
+            id: id.into(),
+            url: url.into(),
+            app_url: None,
+            origins: None,
+            hosts: Vec::new(),
+            base_path: None,
+            login_callback: None,
+            provider,
+            session: SessionConfig::default(),
+            csrf_header: None,
+            routes: Vec::new(),
+            danger_insecure_http: false,
+        }
+    }
+
+    /// Adds a route.
+    #[must_use]
+    pub fn route(mut self, route: RouteConfig) -> Self {
+        self.routes.push(route);
+        self
+    }
+}
+
+impl ProviderConfig {
+    /// A provider with every setting at its default.
+    pub fn new(issuer: impl Into<String>, client_id: impl Into<String>, client_secret: Secret) -> Self {
+        Self {
+            issuer: issuer.into(),
+            client_id: client_id.into(),
+            client_secret,
+            client_auth: None,
+            scopes: None,
+            authorization_parameters: Vec::new(),
+            allowed_parameters: Vec::new(),
+            leeway: None,
+            timeout: None,
+        }
+    }
+}
+
+impl RouteConfig {
+    /// A route with every setting at its default: a session is required.
+    pub fn new(path: impl Into<String>, target: RouteTargetConfig) -> Self {
+        Self {
+            path: path.into(),
+            target,
+            strip_prefix: false,
+            auth: None,
+            methods: None,
+            resources: false,
+            cache: None,
+            cookies: Vec::new(),
+            body_limit: None,
+            connect_timeout: None,
+            timeout: None,
+        }
+    }
+}
+
+// ------------------------------------------------------------------ checked
+
+/// An application's id: `[a-z0-9]+`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AppId(String);
+
+/// A web origin (RFC 6454): scheme, host, port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Origin(String);
+
+/// An application whose configuration passed every check.
+pub struct Application {
+    /// The id.
+    pub id: AppId,
+    /// The public origin of agent and proxy.
+    pub url: Origin,
+    /// Where the SPA lives.
+    pub app_url: Url,
+    /// The SPA's origins.
+    pub origins: Vec<Origin>,
+    /// Every `Host` value that means this application: lower case, default port removed.
+    pub hosts: Vec<String>,
+    /// The agent's base path: starts with `/`, no trailing slash.
+    pub base_path: String,
+    /// Where the provider returns to.
+    pub callback: Callback,
+    /// The provider.
+    pub provider: Provider,
+    /// Session limits.
+    pub session: SessionLimits,
+    /// The custom header.
+    pub csrf_header: HeaderName,
+    /// The routes, longest prefix first.
+    pub routes: Vec<Route>,
+}
+
+/// Where the provider sends the user back to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Callback {
+    /// The agent's own `callback` endpoint.
+    Agent,
+    /// A page of the SPA (absolute URL), which posts `login/end`.
+    Spa(Url),
+}
+
+/// The provider, checked.
+pub struct Provider {
+    /// The issuer, exactly as written: compared as a string.
+    pub issuer: String,
+    /// Our client id.
+    pub client_id: String,
+    /// Our secret and how it travels.
+    pub client_auth: ClientAuth,
+    /// Scopes asked for, `openid` among them.
+    pub scopes: Vec<String>,
+    /// Fixed extra parameters.
+    pub authorization_parameters: Vec<(String, String)>,
+    /// Names the SPA may set beside the built-in ones.
+    pub allowed_parameters: Vec<String>,
+    /// Tolerated clock difference.
+    pub leeway: Duration,
+    /// Deadline of one request.
+    pub timeout: Duration,
+}
+
+/// Client authentication (RFC 6749 §2.3.1).
+#[derive(Clone)]
+pub struct ClientAuth {
+    /// How.
+    pub method: ClientAuthMethod,
+    /// The secret.
+    pub secret: Secret,
+}
+
+/// How the client secret is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuthMethod {
+    /// `client_secret_basic` if the metadata offers it or says nothing, else `client_secret_post`.
+    FromMetadata,
+    /// HTTP Basic, id and secret form-encoded first (RFC 6749 §2.3.1).
+    Basic,
+    /// HTTP Basic without the encoding, for providers that do not decode.
+    BasicRaw,
+    /// In the body.
+    Post,
+}
+
+/// Session limits, checked.
+#[derive(Clone, Debug)]
+pub struct SessionLimits {
+    /// Idle limit.
+    pub idle: Duration,
+    /// Absolute limit.
+    pub absolute: Duration,
+    /// Token life where the provider does not say.
+    pub default_token_life: Duration,
+    /// Claims that `session` answers, if restricted.
+    pub claims: Option<Vec<String>>,
+}
+
+/// One route, checked.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The prefix, normalised.
+    pub prefix: RoutePrefix,
+    /// Where it goes.
+    pub target: RouteTarget,
+    /// Whether the prefix is removed.
+    pub strip_prefix: bool,
+    /// Who may call it.
+    pub auth: Auth,
+    /// The methods it takes, if restricted.
+    pub methods: Option<Vec<Method>>,
+    /// Fetch Metadata instead of the custom header for `GET`/`HEAD`.
+    pub resources: bool,
+    /// Whether shared caches may keep answers to token requests.
+    pub cache_public: bool,
+    /// Cookies passed on.
+    pub cookies: Vec<String>,
+    /// Longest request body.
+    pub body_limit: u64,
+    /// Connect deadline.
+    pub connect_timeout: Duration,
+    /// Response-head deadline.
+    pub timeout: Duration,
+}
+
+/// Where a route goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteTarget {
+    /// An API: origin plus base path (no trailing slash).
+    Upstream(Url),
+    /// A folder.
+    Static(PathBuf),
+    /// The service that the Layer wraps.
+    Inner,
+}
+
+/// Who may call a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// A session is needed.
+    Required,
+    /// With a session the token is attached; without one the call is anonymous.
+    Optional,
+    /// No credential is ever attached.
+    None,
+}
+
+impl AppId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Checks an id.
+    pub fn parse(id: &str) -> Option<Self> {
+        let good = !id.is_empty()
+            && id.len() <= 32
+            && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        good.then(|| Self(id.to_owned()))
+    }
+}
+
+impl Origin {
+    /// The origin of a URL with a tuple origin (http, https), else none.
+    pub fn of(url: &Url) -> Option<Self> {
+        let origin = url.origin();
+        (matches!(url.scheme(), "http" | "https") && origin.is_tuple())
+            .then(|| Self(origin.ascii_serialization()))
+    }
+
+    /// Takes an origin written the way browsers write it, and nothing else: no path, no upper
+    /// case, no default port.
+    pub fn parse(text: &str) -> Option<Self> {
+        let url = Url::parse(text).ok()?;
+        Self::of(&url).filter(|origin| origin.0 == text)
+    }
+
+    /// As browsers write it in `Origin`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whether a host is this machine: `localhost`, `*.localhost`, `127.0.0.0/8`, `[::1]`.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Configurations for tests of every module.
+
+    use super::*;
+
+    /// The smallest useful application, with an API and static files.
+    pub(crate) fn config() -> ApplicationConfig {
+        ApplicationConfig {
+            id: "shop".to_owned(),
+            url: "https://shop.example.com".to_owned(),
+            app_url: None,
+            origins: None,
+            hosts: Vec::new(),
+            base_path: None,
+            login_callback: None,
+            provider: ProviderConfig {
+                issuer: "https://login.example.com".to_owned(),
+                client_id: "shop".to_owned(),
+                client_secret: Secret::new("hush"),
+                client_auth: None,
+                scopes: None,
+                authorization_parameters: Vec::new(),
+                allowed_parameters: Vec::new(),
+                leeway: None,
+                timeout: None,
+            },
+            session: SessionConfig::default(),
+            csrf_header: None,
+            routes: vec![
+                upstream("/api/", "http://127.0.0.1:5000", None),
+                files("/", "./dist"),
+            ],
+            danger_insecure_http: false,
+        }
+    }
+
+    /// The same with the SPA on a sibling origin.
+    pub(crate) fn sibling() -> ApplicationConfig {
+        ApplicationConfig {
+            app_url: Some("https://www.example.com".to_owned()),
+            ..config()
+        }
+    }
+
+    /// A route to an upstream.
+    pub(crate) fn upstream(path: &str, url: &str, auth: Option<&str>) -> RouteConfig {
+        RouteConfig {
+            path: path.to_owned(),
+            target: RouteTargetConfig::Upstream(url.to_owned()),
+            strip_prefix: false,
+            auth: auth.map(str::to_owned),
+            methods: None,
+            resources: false,
+            cache: None,
+            cookies: Vec::new(),
+            body_limit: None,
+            connect_timeout: None,
+            timeout: None,
+        }
+    }
+
+    /// A route to files.
+    pub(crate) fn files(path: &str, folder: &str) -> RouteConfig {
+        RouteConfig {
+            target: RouteTargetConfig::Static(folder.into()),
+            ..upstream(path, "", None)
+        }
+    }
+
+    /// The application, which must be free of problems.
+    pub(crate) fn checked(config: ApplicationConfig) -> Application {
+        match config.check() {
+            Ok(application) => application,
+            Err(problems) => panic!("{problems:#?}"),
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Checks of the `provider` section.
+//!
+//! The issuer stays the string that was written, because it is compared as one (RFC 8414 §3.3).
+//! No parameter may be set from two sides: providers differ in which of two they believe.
+
+use std::time::Duration;
+
+use url::Url;
+
+use super::addresses::is_plain;
+use super::check::{Insecure, Problems, check_deadline};
+use super::{ClientAuth, ClientAuthMethod, Provider, ProviderConfig};
+use crate::oauth::authorization::is_protocol_parameter;
+
+pub(super) fn check_provider(written: ProviderConfig, problems: &mut Problems) -> Option<Provider> {
+    let issuer = Url::parse(&written.issuer).ok();
+    let good_issuer = issuer.is_some_and(|url| is_plain(&url) && Insecure(false).allows(&url));
+    if !good_issuer || written.issuer.trim() != written.issuer {
+        problems.add(
+            &["provider", "issuer"],
+            "expected an https URL (http on loopback) without user, query and fragment",
+            "issuer: https://login.example.com",
+        );
+    }
+    if written.client_id.is_empty() || written.client_id.bytes().any(|b| !(0x20..0x7f).contains(&b)) {
+        problems.add(
+            &["provider", "client_id"],
+            "expected this client's id at the provider, in visible ASCII",
+            "client_id: shop",
+        );
+    }
+    if written.client_secret.is_empty() {
+        problems.add(
+            &["provider", "client_secret"],
+            "the client secret is empty",
+            "client_secret: {env: SHOP_CLIENT_SECRET}",
+        );
+    }
+    let method = check_client_auth(written.client_auth.as_deref(), problems);
+    let scopes = check_scopes(written.scopes, problems);
+    check_parameters(
+        &written.authorization_parameters,
+        &written.allowed_parameters,
+        problems,
+    );
+    let leeway = written.leeway.unwrap_or(DEFAULT_LEEWAY);
+    if leeway > MAX_LEEWAY {
+        problems.add(
+            &["provider", "leeway"],
+            "clocks that differ by more than five minutes are broken",
+            "leeway: 10s",
+        );
+    }
+    let timeout = check_deadline(
+        &["provider", "timeout"],
+        written.timeout,
+        Duration::from_secs(10),
+        problems,
+    );
+    Some(Provider {
+        issuer: written.issuer,
+        client_id: written.client_id,
+        client_auth: ClientAuth {
+            method: method?,
+            secret: written.client_secret,
+        },
+        scopes,
+        authorization_parameters: written.authorization_parameters,
+        allowed_parameters: written.allowed_parameters,
+        leeway,
+        timeout,
+    })
+}
+
+fn check_client_auth(written: Option<&str>, problems: &mut Problems) -> Option<ClientAuthMethod> {
+    match written {
+        None => Some(ClientAuthMethod::FromMetadata),
+        Some("client_secret_basic") => Some(ClientAuthMethod::Basic),
+        Some("client_secret_basic_raw") => Some(ClientAuthMethod::BasicRaw),
+        Some("client_secret_post") => Some(ClientAuthMethod::Post),
+        Some(_) => {
+            problems.add(
+                &["provider", "client_auth"],
+                "expected client_secret_basic, client_secret_basic_raw or client_secret_post",
+                "client_auth: client_secret_basic",
+            );
+            None
+        }
+    }
+}
+
+fn check_scopes(written: Option<Vec<String>>, problems: &mut Problems) -> Vec<String> {
+    let scopes = written.unwrap_or_else(|| vec!["openid".to_owned()]);
+    // RFC 6749 §3.3.
+    let is_token = |scope: &String| {
+        !scope.is_empty()
+            && scope
+                .bytes()
+                .all(|b| b.is_ascii_graphic() && !b"\"\\".contains(&b))
+    };
+    if !scopes.iter().all(is_token) {
+        problems.add(
+            &["provider", "scopes"],
+            "expected a list of scopes without blanks, quotes and backslashes",
+            "scopes: [openid, profile]",
+        );
+    } else if !scopes.iter().any(|scope| scope == "openid") {
+        let all: Vec<&str> = std::iter::once("openid")
+            .chain(scopes.iter().map(String::as_str))
+            .collect();
+        problems.add(
+            &["provider", "scopes"],
+            "`openid` is missing, without it there is no ID token",
+            format!("scopes: [{}]", all.join(", ")),
+        );
+    }
+    scopes
+}
+
+/// Which of two equal parameters counts, each provider decides for itself: so none occurs twice.
+fn check_parameters(fixed: &[(String, String)], allowed: &[String], problems: &mut Problems) {
+    for (index, (name, _)) in fixed.iter().enumerate() {
+        let at = ["provider", "authorization_parameters", name.as_str()];
+        if name.is_empty() || is_ours(name) {
+            problems.add(&at, "this parameter is set by the protocol", "remove it");
+        } else if fixed.iter().take(index).any(|(earlier, _)| earlier == name) && name != "resource" {
+            problems.add(&at, "the parameter is there twice", "remove one of them");
+        }
+    }
+    for (index, name) in allowed.iter().enumerate() {
+        let number = index.to_string();
+        let at = ["provider", "allowed_parameters", number.as_str()];
+        let own = ["return_to", "background", "everywhere"].contains(&name.as_str());
+        if name.is_empty() || own || is_ours(name) {
+            problems.add(
+                &at,
+                "this parameter is set by the protocol or means something to the agent",
+                "remove it",
+            );
+        } else if fixed.iter().any(|(fixed, _)| fixed == name) {
+            problems.add(
+                &at,
+                "`authorization_parameters` fixes this parameter, so the SPA cannot set it",
+                "remove it from one of the two",
+            );
+        } else if allowed.iter().take(index).any(|earlier| earlier == name) {
+            problems.add(&at, "the parameter is there twice", "remove one of them");
+        }
+    }
+}
+
+/// Whether an authorization request has this parameter from us; scopes have a setting of their own.
+fn is_ours(parameter: &str) -> bool {
+    is_protocol_parameter(parameter) || parameter == "scope"
+}
+
+const DEFAULT_LEEWAY: Duration = Duration::from_secs(10);
+const MAX_LEEWAY: Duration = Duration::from_secs(5 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ApplicationConfig;
+    use crate::config::testing::{checked, config};
+    use crate::secret::Secret;
+
+    fn places(change: impl FnOnce(&mut ProviderConfig)) -> Vec<String> {
+        let mut config = config();
+        change(&mut config.provider);
+        match config.check() {
+            Ok(_) => Vec::new(),
+            Err(problems) => problems.iter().map(|problem| problem.at.join(".")).collect(),
+        }
+    }
+
+    fn pairs(names: &[&str]) -> Vec<(String, String)> {
+        names
+            .iter()
+            .map(|&name| (name.to_owned(), "x".to_owned()))
+            .collect()
+    }
+
+    fn list(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|&text| text.to_owned()).collect()
+    }
+
+    #[test]
+    fn the_issuer_is_https_or_loopback_and_stays_as_written() {
+        for (issuer, good) in [
+            ("https://login.example.com", true),
+            ("https://login.example.com/", true),
+            ("https://login.example.com/realms/A%20b", true),
+            ("http://localhost:8080/x", true),
+            ("http://login.example.com", false),
+            ("https://login.example.com?x", false),
+            ("https://login.example.com#x", false),
+            ("https://u:p@login.example.com", false),
+            (" https://login.example.com", false),
+            ("login.example.com", false),
+            ("", false),
+        ] {
+            let expected = if good {
+                Vec::new()
+            } else {
+                vec!["provider.issuer".to_owned()]
+            };
+            assert_eq!(
+                places(|provider| provider.issuer = issuer.to_owned()),
+                expected,
+                "{issuer}"
+            );
+        }
+        let mut slash = config();
+        slash.provider.issuer = "https://login.example.com/".to_owned();
+        assert_eq!(checked(slash).provider.issuer, "https://login.example.com/");
+        let insecure = ApplicationConfig {
+            danger_insecure_http: true,
+            ..config()
+        };
+        let mut insecure = insecure;
+        insecure.provider.issuer = "http://login.example.com".to_owned();
+        assert!(insecure.check().is_err());
+    }
+
+    #[test]
+    fn client_and_scopes_are_checked() {
+        assert_eq!(
+            places(|provider| provider.client_id = String::new()),
+            ["provider.client_id"]
+        );
+        assert_eq!(
+            places(|provider| provider.client_id = "a\nb".to_owned()),
+            ["provider.client_id"]
+        );
+        assert_eq!(
+            places(|provider| provider.client_secret = Secret::new("")),
+            ["provider.client_secret"]
+        );
+        assert_eq!(
+            places(|provider| provider.client_auth = Some("none".to_owned())),
+            ["provider.client_auth"]
+        );
+        for (scopes, good) in [
+            (&["openid"][..], true),
+            (&["profile", "openid"], true),
+            (&[], false),
+            (&["profile"], false),
+            (&["openid profile"], false),
+            (&["openid", ""], false),
+            (&["openid", "a\"b"], false),
+        ] {
+            let expected = if good {
+                Vec::new()
+            } else {
+                vec!["provider.scopes".to_owned()]
+            };
+            assert_eq!(
+                places(|provider| provider.scopes = Some(list(scopes))),
+                expected,
+                "{scopes:?}"
+            );
+        }
+        assert_eq!(
+            places(|provider| provider.timeout = Some(Duration::ZERO)),
+            ["provider.timeout"]
+        );
+        assert_eq!(
+            places(|provider| provider.leeway = Some(Duration::from_secs(301))),
+            ["provider.leeway"]
+        );
+        assert!(places(|provider| provider.leeway = Some(Duration::ZERO)).is_empty());
+    }
+
+    #[test]
+    fn no_parameter_is_set_from_two_sides() {
+        for name in [
+            "client_id",
+            "redirect_uri",
+            "state",
+            "nonce",
+            "scope",
+            "request",
+            "code_challenge",
+        ] {
+            assert_eq!(
+                places(|provider| provider.authorization_parameters = pairs(&[name])),
+                [format!("provider.authorization_parameters.{name}")]
+            );
+            assert_eq!(
+                places(|provider| provider.allowed_parameters = list(&[name])),
+                ["provider.allowed_parameters.0"]
+            );
+        }
+        for (fixed, allowed, expected) in [
+            (&["audience", "prompt"][..], &["kc_idp_hint"][..], &[][..]),
+            (&["resource", "resource"], &[], &[]),
+            (
+                &["audience", "audience"],
+                &[],
+                &["provider.authorization_parameters.audience"],
+            ),
+            (&["audience"], &["audience"], &["provider.allowed_parameters.0"]),
+            (&[], &["x", "x"], &["provider.allowed_parameters.1"]),
+            (&[], &["return_to"], &["provider.allowed_parameters.0"]),
+            (&[], &["background"], &["provider.allowed_parameters.0"]),
+            (&[], &[""], &["provider.allowed_parameters.0"]),
+            (&[""], &[], &["provider.authorization_parameters."]),
+        ] {
+            let found = places(|provider| {
+                provider.authorization_parameters = pairs(fixed);
+                provider.allowed_parameters = list(allowed);
+            });
+            assert_eq!(found, *expected, "{fixed:?} {allowed:?}");
+        }
+    }
+}

@@ -1,0 +1,485 @@
+//! Checks of the `routes` section.
+//!
+//! A route that could never be reached, or whose every request would have to be refused, is a
+//! problem here rather than a riddle later.
+
+use std::time::Duration;
+
+use http::{HeaderName, Method};
+use url::Url;
+
+use super::addresses::is_plain;
+use super::check::{Insecure, Problems, check_deadline};
+use super::{Auth, Origin, Route, RouteConfig, RouteTarget, RouteTargetConfig};
+use crate::cookie::is_ours;
+use crate::route::{self, NormalPath, RoutePrefix};
+
+pub(super) fn check_routes(
+    written: Vec<RouteConfig>,
+    base_path: Option<&str>,
+    insecure: Insecure,
+    problems: &mut Problems,
+) -> Vec<Route> {
+    let mut routes: Vec<(String, Route)> = Vec::new();
+    for route in written {
+        let at = route.path.clone();
+        let Some(route) = check_route(route, insecure, problems) else {
+            continue;
+        };
+        if routes.iter().any(|(_, earlier)| earlier.prefix == route.prefix) {
+            problems.add(
+                &["routes", &at],
+                "there is a route with this path already, with or without a slash at its end",
+                "remove one of them",
+            );
+            continue;
+        }
+        if let Some(base_path) = base_path
+            && route.prefix.is_at_or_below(base_path)
+        {
+            problems.add(
+                &["routes", &at],
+                "the route is under the agent's base path and never gets a request",
+                "move the route, or the agent: `base_path: /auth`",
+            );
+            continue;
+        }
+        routes.push((at, route));
+    }
+    routes.sort_by_key(|(_, route)| std::cmp::Reverse(route.prefix.as_str().len()));
+    let (paths, routes): (Vec<String>, Vec<Route>) = routes.into_iter().unzip();
+    for (index, (at, route)) in paths.iter().zip(&routes).enumerate() {
+        let unusable = NormalPath::parse(route.prefix.as_str()).map_or(true, |path| {
+            base_path.is_some_and(|base_path| route::has_other_reading(base_path, &routes, index, &path))
+        });
+        if unusable {
+            problems.add(
+                &["routes", at],
+                "an upstream that ignores case, dots or parameters could take this path for another route's, \
+                 so its requests would be refused",
+                "give the two routes paths that differ in more than that",
+            );
+        }
+    }
+    routes
+}
+
+fn check_route(written: RouteConfig, insecure: Insecure, problems: &mut Problems) -> Option<Route> {
+    let path = written.path.as_str();
+    let before = problems.0.len();
+    let prefix = RoutePrefix::parse(path).ok();
+    if prefix.is_none() {
+        problems.add(
+            &["routes", path],
+            "expected a path prefix in normal form: no empty or dot segments, no `;` or `,`, nothing encoded needlessly",
+            "/api/: {upstream: http://127.0.0.1:5000}",
+        );
+    }
+    let target = check_target(path, written.target, insecure, problems);
+    let is_static = matches!(target, Some(RouteTarget::Static(_)));
+    let auth = match (written.auth.as_deref(), is_static) {
+        (None | Some("none"), true) | (Some("none"), false) => Auth::None,
+        (None | Some("required"), false) => Auth::Required,
+        (Some("optional"), false) => Auth::Optional,
+        (Some(_), is_static) => {
+            let message = if is_static {
+                "static files are public, they take no `auth`"
+            } else {
+                "expected required, optional or none"
+            };
+            problems.add(&["routes", path, "auth"], message, "auth: none");
+            Auth::Required
+        }
+    };
+    let methods = check_methods(path, written.methods, problems);
+    let cache_public = match written.cache.as_deref() {
+        None | Some("private") => false,
+        Some("public") => true,
+        Some(_) => {
+            problems.add(
+                &["routes", path, "cache"],
+                "expected private or public",
+                "cache: private",
+            );
+            false
+        }
+    };
+    for name in &written.cookies {
+        if HeaderName::from_bytes(name.as_bytes()).is_err() || is_ours(name.as_bytes()) {
+            problems.add(
+                &["routes", path, "cookies"],
+                "expected names of the upstream's own cookies, never of Coatroom's",
+                "cookies: [locale]",
+            );
+        }
+    }
+    let body_limit = written.body_limit.unwrap_or(DEFAULT_BODY_LIMIT);
+    if body_limit == 0 {
+        problems.add(
+            &["routes", path, "body_limit"],
+            "0 would refuse every body; to take none, restrict the methods",
+            "methods: [GET, HEAD]",
+        );
+    }
+    let connect_timeout = check_deadline(
+        &["routes", path, "connect_timeout"],
+        written.connect_timeout,
+        Duration::from_secs(5),
+        problems,
+    );
+    let timeout = check_deadline(
+        &["routes", path, "timeout"],
+        written.timeout,
+        Duration::from_secs(60),
+        problems,
+    );
+    if problems.0.len() > before {
+        return None;
+    }
+    Some(Route {
+        prefix: prefix?,
+        target: target?,
+        strip_prefix: written.strip_prefix,
+        auth,
+        methods,
+        resources: written.resources,
+        cache_public,
+        cookies: written.cookies,
+        body_limit,
+        connect_timeout,
+        timeout,
+    })
+}
+
+fn check_target(
+    path: &str,
+    written: RouteTargetConfig,
+    insecure: Insecure,
+    problems: &mut Problems,
+) -> Option<RouteTarget> {
+    let text = match written {
+        RouteTargetConfig::Inner => return Some(RouteTarget::Inner),
+        RouteTargetConfig::Static(folder) if folder.as_os_str().is_empty() => {
+            problems.add(&["routes", path, "static"], "expected a folder", "static: ./dist");
+            return None;
+        }
+        RouteTargetConfig::Static(folder) => return Some(RouteTarget::Static(folder)),
+        RouteTargetConfig::Upstream(text) => text,
+    };
+    let at = ["routes", path, "upstream"];
+    let url = Url::parse(&text)
+        .ok()
+        .filter(|url| is_plain(url) && Origin::of(url).is_some());
+    let Some(mut url) = url else {
+        problems.add(
+            &at,
+            "expected an http or https URL without user, query and fragment",
+            "upstream: http://127.0.0.1:5000",
+        );
+        return None;
+    };
+    if !insecure.allows(&url) {
+        problems.add(
+            &at,
+            "plain http upstreams are for loopback only, the token could be read on the way (or `danger_insecure_http: true`)",
+            "upstream: https://api.internal",
+        );
+        return None;
+    }
+    if !NormalPath::parse(url.path()).is_ok_and(|normal| normal.as_str() == url.path()) {
+        problems.add(
+            &at,
+            "the upstream's base path is not in normal form",
+            "upstream: http://127.0.0.1:5000/base",
+        );
+        return None;
+    }
+    if let Some(bare) = url.path().strip_suffix('/').map(str::to_owned) {
+        url.set_path(&bare);
+    }
+    Some(RouteTarget::Upstream(url))
+}
+
+fn check_methods(path: &str, written: Option<Vec<String>>, problems: &mut Problems) -> Option<Vec<Method>> {
+    let written = written?;
+    let mut methods = Vec::with_capacity(written.len());
+    for text in &written {
+        match text.parse::<Method>() {
+            Ok(method)
+                if text.bytes().all(|b| b.is_ascii_uppercase() || b == b'-')
+                    && !["CONNECT", "TRACE", "TRACK"].contains(&text.as_str()) =>
+            {
+                if !methods.contains(&method) {
+                    methods.push(method);
+                }
+            }
+            Ok(_) | Err(_) => problems.add(
+                &["routes", path, "methods"],
+                "expected methods in upper case, never CONNECT or TRACE",
+                "methods: [GET, HEAD, POST]",
+            ),
+        }
+    }
+    if written.is_empty() {
+        problems.add(
+            &["routes", path, "methods"],
+            "a route without methods takes nothing",
+            "methods: [GET, HEAD]",
+        );
+    }
+    Some(methods)
+}
+
+const DEFAULT_BODY_LIMIT: u64 = 10 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ApplicationConfig;
+    use crate::config::testing::{checked, config, files, upstream};
+
+    const API: &str = "http://127.0.0.1:5000";
+
+    fn places(routes: Vec<RouteConfig>) -> Vec<String> {
+        match (ApplicationConfig { routes, ..config() }).check() {
+            Ok(_) => Vec::new(),
+            Err(problems) => problems.iter().map(|problem| problem.at.join(".")).collect(),
+        }
+    }
+
+    #[test]
+    fn routes_are_sorted_and_have_their_defaults() {
+        let application = checked(ApplicationConfig {
+            routes: vec![
+                files("/", "dist"),
+                upstream("/api/", API, None),
+                upstream("/api/v1", API, Some("optional")),
+            ],
+            ..config()
+        });
+        let prefixes: Vec<&str> = application
+            .routes
+            .iter()
+            .map(|route| route.prefix.as_str())
+            .collect();
+        assert_eq!(prefixes, ["/api/v1", "/api", "/"]);
+        let auth: Vec<Auth> = application.routes.iter().map(|route| route.auth).collect();
+        assert_eq!(auth, [Auth::Optional, Auth::Required, Auth::None]);
+        let api = application.routes.get(1).expect("three routes");
+        assert_eq!(
+            (api.body_limit, api.timeout, api.connect_timeout),
+            (10 * 1024 * 1024, Duration::from_secs(60), Duration::from_secs(5),)
+        );
+        assert!(!api.resources && !api.cache_public && api.methods.is_none() && api.cookies.is_empty());
+    }
+
+    #[test]
+    fn an_upstream_is_a_plain_url_and_https_off_loopback() {
+        for (url, path) in [
+            ("http://127.0.0.1:5000", Some("/")),
+            ("http://localhost/base/", Some("/base")),
+            ("https://api.internal", Some("/")),
+            ("https://api.internal/a/b", Some("/a/b")),
+            ("http://api.internal", None),
+            ("https://api.internal?x", None),
+            ("https://api.internal#x", None),
+            ("https://u@api.internal", None),
+            ("https://api.internal/a//b", None),
+            ("https://api.internal/%61", None),
+            ("ftp://api.internal", None),
+            ("api.internal", None),
+            ("", None),
+        ] {
+            let config = ApplicationConfig {
+                routes: vec![upstream("/api", url, None)],
+                ..config()
+            };
+            let target =
+                config
+                    .check()
+                    .ok()
+                    .and_then(|application| match &application.routes.first()?.target {
+                        RouteTarget::Upstream(url) => Some(url.path().to_owned()),
+                        RouteTarget::Static(_) | RouteTarget::Inner => None,
+                    });
+            assert_eq!(target.as_deref(), path, "{url}");
+        }
+        let insecure = ApplicationConfig {
+            routes: vec![upstream("/api", "http://api.internal", None)],
+            danger_insecure_http: true,
+            ..config()
+        };
+        assert!(insecure.check().is_ok());
+    }
+
+    #[test]
+    fn paths_are_in_normal_form_and_reachable() {
+        for (paths, expected) in [
+            (&["/api/", "/apix", "/"][..], &[][..]),
+            (&["/api", "/api/"], &["routes./api/"]),
+            (&["api"], &["routes.api"]),
+            (&[""], &["routes."]),
+            (&["/a//b"], &["routes./a//b"]),
+            (&["/a/../b"], &["routes./a/../b"]),
+            (&["/%61pi"], &["routes./%61pi"]),
+            (&["/a;b"], &["routes./a;b"]),
+            (&["/auth"], &["routes./auth"]),
+            (&["/auth/x/"], &["routes./auth/x/"]),
+            (&["/authx"], &[]),
+            (&["/Auth"], &["routes./Auth"]),
+        ] {
+            let routes = paths.iter().map(|path| upstream(path, API, None)).collect();
+            assert_eq!(places(routes), *expected, "{paths:?}");
+        }
+    }
+
+    #[test]
+    fn routes_that_a_lenient_upstream_confuses_are_a_problem() {
+        let other = "http://127.0.0.1:6000";
+        assert_eq!(
+            places(vec![upstream("/API", API, None), upstream("/api", other, None)]),
+            ["routes./API", "routes./api"]
+        );
+        assert_eq!(
+            places(vec![
+                upstream("/API", API, Some("none")),
+                upstream("/api", API, None)
+            ]),
+            ["routes./API"]
+        );
+        assert!(
+            places(vec![
+                upstream("/userService", API, None),
+                upstream("/", API, None)
+            ])
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn a_routes_values_are_checked() {
+        let rows: [(&str, RouteConfig, &[&str]); 16] = [
+            (
+                "unknown auth",
+                upstream("/a", API, Some("bearer")),
+                &["routes./a.auth"],
+            ),
+            (
+                "static with auth",
+                RouteConfig {
+                    auth: Some("required".to_owned()),
+                    ..files("/a", "d")
+                },
+                &["routes./a.auth"],
+            ),
+            (
+                "static with optional",
+                RouteConfig {
+                    auth: Some("optional".to_owned()),
+                    ..files("/a", "d")
+                },
+                &["routes./a.auth"],
+            ),
+            (
+                "static with none",
+                RouteConfig {
+                    auth: Some("none".to_owned()),
+                    ..files("/a", "d")
+                },
+                &[],
+            ),
+            ("no folder", files("/a", ""), &["routes./a.static"]),
+            (
+                "cache",
+                RouteConfig {
+                    cache: Some("yes".to_owned()),
+                    ..upstream("/a", API, None)
+                },
+                &["routes./a.cache"],
+            ),
+            (
+                "cookie name",
+                RouteConfig {
+                    cookies: vec!["a b".to_owned()],
+                    ..upstream("/a", API, None)
+                },
+                &["routes./a.cookies"],
+            ),
+            (
+                "our cookie",
+                RouteConfig {
+                    cookies: vec!["__Host-Http-shop-access".to_owned()],
+                    ..upstream("/a", API, None)
+                },
+                &["routes./a.cookies"],
+            ),
+            (
+                "its cookie",
+                RouteConfig {
+                    cookies: vec!["locale".to_owned()],
+                    ..upstream("/a", API, None)
+                },
+                &[],
+            ),
+            (
+                "no methods",
+                RouteConfig {
+                    methods: Some(Vec::new()),
+                    ..upstream("/a", API, None)
+                },
+                &["routes./a.methods"],
+            ),
+            (
+                "lower case",
+                RouteConfig {
+                    methods: Some(vec!["get".to_owned()]),
+                    ..upstream("/a", API, None)
+                },
+                &["routes./a.methods"],
+            ),
+            (
+                "trace",
+                RouteConfig {
+                    methods: Some(vec!["TRACE".to_owned()]),
+                    ..upstream("/a", API, None)
+                },
+                &["routes./a.methods"],
+            ),
+            (
+                "connect",
+                RouteConfig {
+                    methods: Some(vec!["CONNECT".to_owned()]),
+                    ..upstream("/a", API, None)
+                },
+                &["routes./a.methods"],
+            ),
+            (
+                "body limit",
+                RouteConfig {
+                    body_limit: Some(0),
+                    ..upstream("/a", API, None)
+                },
+                &["routes./a.body_limit"],
+            ),
+            (
+                "timeout",
+                RouteConfig {
+                    timeout: Some(Duration::ZERO),
+                    ..upstream("/a", API, None)
+                },
+                &["routes./a.timeout"],
+            ),
+            (
+                "connect timeout",
+                RouteConfig {
+                    connect_timeout: Some(Duration::ZERO),
+                    ..upstream("/a", API, None)
+                },
+                &["routes./a.connect_timeout"],
+            ),
+        ];
+        for (name, route, expected) in rows {
+            assert_eq!(places(vec![route]), *expected, "{name}");
+        }
+    }
+}

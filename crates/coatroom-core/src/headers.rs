@@ -1,0 +1,784 @@
+//! Header hygiene on the way to an upstream and back.
+//!
+//! RFC 9110 §7.6.1 (hop-by-hop fields), RFC 9700 §4.13 (a reverse proxy sanitises what it sets),
+//! RFC 9111 §5.2 (caching), RFC 6265bis §5.7 (cookie names). What a client says about identity,
+//! credentials or its own address never reaches an upstream; what we say is written afterwards.
+//! Neither cookies of our own shape nor CORS or site-data instructions come back from one. This
+//! file never looks at `Host`, which a shell sets with the upstream's authority, nor at bodies.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use crate::config::{Application, Auth, Route};
+use crate::cookie::{is_ours, sets_ours};
+use crate::error::Error;
+use crate::guard::{Cors, TrustedRequest};
+use crate::secret::Secret;
+
+mod cache;
+mod names;
+
+/// What a shell knows about a client, from the connection and not from what the client says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientFacts {
+    /// The address it connects from.
+    pub address: Option<IpAddr>,
+}
+
+/// What has to happen to the answer of a forwarded request; decided before the request leaves.
+#[derive(Clone, Debug)]
+pub struct ResponseRules {
+    caching: Caching,
+    websocket: bool,
+    cors: Cors,
+}
+
+/// Whether a token went upstream with the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// One did.
+    Attached,
+    /// None did.
+    Absent,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Caching {
+    /// The upstream's word stands.
+    AsSaid,
+    /// The route can attach a token and did not: caches must tell such answers from others.
+    VaryByCookie,
+    /// A token was attached: no shared cache may keep the answer.
+    Private,
+}
+
+/// Takes everything off a request that is not the client's to say. Run before [`write_ours`].
+pub fn strip_request(
+    headers: &mut HeaderMap,
+    application: &Application,
+    route: &Route,
+    request: &TrustedRequest<'_>,
+) {
+    let wants_trailers = headers
+        .get_all(header::TE)
+        .iter()
+        .any(|value| has_token(value, b"trailers"));
+    let cookies = kept_cookies(headers, &route.cookies);
+    remove_connection_named(headers);
+    remove_where(headers, |name| {
+        *name == application.csrf_header || names::never_forwarded(name.as_str())
+    });
+    if let Some(cookies) = cookies {
+        headers.insert(header::COOKIE, cookies);
+    }
+    if wants_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    if request.is_websocket() {
+        write_upgrade(headers);
+    }
+}
+
+/// Takes off a request's trailers what is taken off its headers: an upstream may merge the two.
+pub fn strip_request_trailers(trailers: &mut HeaderMap, csrf_header: &HeaderName) {
+    remove_where(trailers, |name| {
+        name == csrf_header
+            || names::never_forwarded(name.as_str())
+            || names::FRAMING.contains(&name.as_str())
+    });
+}
+
+/// Writes what we know: the token, the client's address, the public scheme and host.
+///
+/// # Errors
+/// [`Error::Provider`] when the token cannot be written into a header.
+pub fn write_ours(
+    headers: &mut HeaderMap,
+    application: &Application,
+    token: Option<&Secret>,
+    client: &ClientFacts,
+) -> Result<(), Error> {
+    if let Some(token) = token {
+        headers.insert(header::AUTHORIZATION, bearer(token)?);
+    }
+    if let Some(address) = client.address {
+        let address = address.to_canonical().to_string();
+        if let Ok(value) = HeaderValue::try_from(address) {
+            headers.insert(X_FORWARDED_FOR, value);
+        }
+    }
+    if let Some((scheme, host)) = application.url.as_str().split_once("://") {
+        let scheme = if scheme == "https" { "https" } else { "http" };
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+        if let Ok(host) = HeaderValue::from_str(host) {
+            headers.insert(X_FORWARDED_HOST, host);
+        }
+    }
+    Ok(())
+}
+
+impl ResponseRules {
+    /// The rules for the answer to `request` on `route`.
+    pub fn new(route: &Route, request: &TrustedRequest<'_>, credential: Credential, cors: Cors) -> Self {
+        let caching = match (credential, route.cache_public, route.auth) {
+            (_, true, _) | (Credential::Absent, _, Auth::None) => Caching::AsSaid,
+            (Credential::Absent, false, Auth::Optional | Auth::Required) => Caching::VaryByCookie,
+            (Credential::Attached, false, _) => Caching::Private,
+        };
+        Self {
+            caching,
+            websocket: request.is_websocket(),
+            cors,
+        }
+    }
+}
+
+/// Takes everything off an answer that is not the upstream's to say, and adds ours.
+pub fn clean_response(headers: &mut HeaderMap, status: StatusCode, rules: &ResponseRules) {
+    remove_connection_named(headers);
+    remove_where(headers, |name| names::never_returned(name.as_str()));
+    remove_our_cookies(headers);
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    match rules.caching {
+        Caching::AsSaid => {}
+        Caching::VaryByCookie => vary(headers, "cookie", HeaderValue::from_static("Cookie")),
+        Caching::Private => cache::keep_private(headers),
+    }
+    rules.cors.write(headers);
+    if status == StatusCode::SWITCHING_PROTOCOLS && rules.websocket {
+        write_upgrade(headers);
+    }
+}
+
+/// Takes off an answer's trailers what is taken off its headers.
+pub fn clean_response_trailers(trailers: &mut HeaderMap) {
+    remove_where(trailers, |name| {
+        names::never_returned(name.as_str())
+            || *name == header::SET_COOKIE
+            || names::FRAMING.contains(&name.as_str())
+    });
+}
+
+/// Adds to `Vary` unless `name` (lower case) is in it already.
+pub(crate) fn vary(headers: &mut HeaderMap, name: &str, value: HeaderValue) {
+    let there = headers
+        .get_all(header::VARY)
+        .iter()
+        .any(|value| has_token(value, name.as_bytes()) || has_token(value, b"*"));
+    if !there {
+        headers.append(header::VARY, value);
+    }
+}
+
+/// `Bearer` and the token (RFC 6750 §2.1). One of the two places where a token is exposed.
+fn bearer(token: &Secret) -> Result<HeaderValue, Error> {
+    let token = token.expose();
+    if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(Error::Provider(
+            "the access token has characters that no header can carry".to_owned(),
+        ));
+    }
+    let mut value = HeaderValue::try_from(["Bearer ", token].concat())
+        .map_err(|_| Error::Bug("visible characters make no header value"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The cookies that the route names, as one header value.
+fn kept_cookies(headers: &HeaderMap, names: &[String]) -> Option<HeaderValue> {
+    if names.is_empty() {
+        return None;
+    }
+    let mut kept: Vec<u8> = Vec::new();
+    for pair in headers
+        .get_all(header::COOKIE)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|b| *b == b';'))
+    {
+        let pair = pair.trim_ascii();
+        let name = pair
+            .split(|b| *b == b'=')
+            .next()
+            .unwrap_or_default()
+            .trim_ascii_end();
+        let named = names.iter().any(|known| known.as_bytes() == name) && !is_ours(name);
+        if named {
+            if !kept.is_empty() {
+                kept.extend_from_slice(b"; ");
+            }
+            kept.extend_from_slice(pair);
+        }
+    }
+    let mut value = HeaderValue::from_bytes(&kept).ok().filter(|_| !kept.is_empty())?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Removes what `Connection` names, before anything of ours is written, so that a client can have
+/// removed what it sent itself and nothing else. What frames or describes the content stays.
+fn remove_connection_named(headers: &mut HeaderMap) {
+    let more: Vec<HeaderValue> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .skip(1)
+        .cloned()
+        .collect();
+    let Some(first) = headers.remove(header::CONNECTION) else {
+        return;
+    };
+    for line in std::iter::once(&first).chain(&more) {
+        for token in line.as_bytes().split(|b| *b == b',') {
+            if let Ok(name) = std::str::from_utf8(token.trim_ascii())
+                && !names::FRAMING.iter().any(|kept| kept.eq_ignore_ascii_case(name))
+            {
+                headers.remove(name);
+            }
+        }
+    }
+}
+
+/// Drops `Set-Cookie` lines whose name has the shape of ours.
+fn remove_our_cookies(headers: &mut HeaderMap) {
+    let ours = |line: &HeaderValue| sets_ours(line.as_bytes());
+    if !headers.get_all(header::SET_COOKIE).iter().any(ours) {
+        return;
+    }
+    let kept: Vec<HeaderValue> = headers
+        .get_all(header::SET_COOKIE)
+        .iter()
+        .filter(|line| !ours(line))
+        .cloned()
+        .collect();
+    headers.remove(header::SET_COOKIE);
+    for line in kept {
+        headers.append(header::SET_COOKIE, line);
+    }
+}
+
+fn write_upgrade(headers: &mut HeaderMap) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+}
+
+fn has_token(value: &HeaderValue, token: &[u8]) -> bool {
+    value
+        .as_bytes()
+        .split(|b| matches!(b, b',' | b';'))
+        .any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
+}
+
+/// Removes every header whose name `doomed` picks: one pass, no allocation, a second pass only
+/// where there was more to remove than the array holds.
+fn remove_where(headers: &mut HeaderMap, doomed: impl Fn(&HeaderName) -> bool) {
+    loop {
+        let mut found: [Option<HeaderName>; 8] = [const { None }; 8];
+        {
+            let mut picks = headers.keys().filter(|name| doomed(name));
+            for slot in &mut found {
+                *slot = picks.next().cloned();
+            }
+        }
+        let full = found.iter().all(Option::is_some);
+        for name in found.into_iter().flatten() {
+            headers.remove(name);
+        }
+        if !full {
+            return;
+        }
+    }
+}
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::testing::{checked, config, sibling, upstream};
+    use crate::config::{ApplicationConfig, RouteConfig};
+    use crate::guard::{Class, trust};
+    use crate::head::Head;
+    use http::Method;
+
+    fn application(route: RouteConfig) -> Application {
+        checked(ApplicationConfig {
+            routes: vec![route],
+            ..sibling()
+        })
+    }
+
+    fn api(auth: Option<&str>) -> RouteConfig {
+        upstream("/api", "http://127.0.0.1:5000", auth)
+    }
+
+    fn map(lines: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            let (name, value) = line.split_once(": ").expect("name: value");
+            headers.append(
+                HeaderName::from_bytes(name.as_bytes()).expect("a name"),
+                HeaderValue::from_bytes(value.as_bytes()).expect("a value"),
+            );
+        }
+        headers
+    }
+
+    /// In the order of names; removal from a `HeaderMap` does not keep any.
+    fn lines(headers: &HeaderMap) -> Vec<String> {
+        let mut lines: Vec<(&str, String)> = headers
+            .iter()
+            .map(|(name, value)| {
+                (
+                    name.as_str(),
+                    format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())),
+                )
+            })
+            .collect();
+        lines.sort_by_key(|(name, _)| *name);
+        lines.into_iter().map(|(_, line)| line).collect()
+    }
+
+    fn trusted<'a>(application: &'a Application, headers: &HeaderMap) -> TrustedRequest<'a> {
+        let head = Head {
+            method: &Method::GET,
+            target: "/api",
+            authority: None,
+            protocol: None,
+            headers,
+        };
+        trust(Class::ProxiedNone, &head, application).expect("a request that needs no proof")
+    }
+
+    fn stripped(application: &Application, request: &[&str]) -> Vec<String> {
+        let mut headers = map(request);
+        let plain: Vec<&str> = request
+            .iter()
+            .copied()
+            .filter(|line| !line.starts_with("upgrade: h2c"))
+            .collect();
+        let request = trusted(application, &map(&plain));
+        let route = application.routes.first().expect("one route");
+        strip_request(&mut headers, application, route, &request);
+        lines(&headers)
+    }
+
+    #[test]
+    fn a_request_goes_upstream_without_what_the_client_may_not_say() {
+        let application = application(api(None));
+        let rows: &[(&str, &[&str], &[&str])] = &[
+            (
+                "nothing to do",
+                &["accept: */*", "host: x"],
+                &["accept: */*", "host: x"],
+            ),
+            (
+                "credentials",
+                &[
+                    "authorization: Bearer x",
+                    "authorization: Basic x",
+                    "cookie: a=b",
+                    "cookie: c=d",
+                    "dpop: x",
+                ],
+                &[],
+            ),
+            (
+                "the custom header",
+                &["token-handler-version: 1", "token-handler-version: 2", "x: y"],
+                &["x: y"],
+            ),
+            (
+                "identity in any case",
+                &[
+                    "X-Forwarded-User: admin",
+                    "REMOTE-USER: admin",
+                    "X_Forwarded_User: admin",
+                ],
+                &[],
+            ),
+            (
+                "many at once",
+                &[
+                    "x-forwarded-a: 1",
+                    "x-forwarded-b: 1",
+                    "x-forwarded-c: 1",
+                    "x-forwarded-d: 1",
+                    "x-forwarded-e: 1",
+                    "x-forwarded-f: 1",
+                    "x-forwarded-g: 1",
+                    "x-forwarded-h: 1",
+                    "x-forwarded-i: 1",
+                    "b: 2",
+                    "x-real-ip: 1",
+                ],
+                &["b: 2"],
+            ),
+            (
+                "hop by hop",
+                &[
+                    "connection: close, X-Hop",
+                    "keep-alive: 1",
+                    "transfer-encoding: chunked",
+                    "x-hop: 1",
+                    "x-end: 1",
+                ],
+                &["x-end: 1"],
+            ),
+            (
+                "two Connection headers",
+                &[
+                    "connection: x-a",
+                    "connection: , x-b ,\u{e9}",
+                    "x-a: 1",
+                    "x-b: 1",
+                    "x-c: 1",
+                ],
+                &["x-c: 1"],
+            ),
+            (
+                "what frames the body stays",
+                &[
+                    "connection: content-length, HOST, Content-Type",
+                    "content-length: 1",
+                    "host: x",
+                    "content-type: a/b",
+                ],
+                &["content-length: 1", "host: x", "content-type: a/b"],
+            ),
+            ("TE", &["te: gzip, trailers;q=1"], &["te: trailers"]),
+            ("TE without trailers", &["te: gzip"], &[]),
+            (
+                "Connection names TE",
+                &["te: trailers", "connection: te"],
+                &["te: trailers"],
+            ),
+            ("an upgrade that is none", &["connection: upgrade"], &[]),
+            (
+                "h2c",
+                &[
+                    "upgrade: h2c",
+                    "connection: upgrade, http2-settings",
+                    "http2-settings: x",
+                ],
+                &[],
+            ),
+            (
+                "a websocket",
+                &[
+                    "upgrade: websocket",
+                    "connection: keep-alive, upgrade",
+                    "sec-websocket-key: k",
+                ],
+                &[
+                    "sec-websocket-key: k",
+                    "connection: upgrade",
+                    "upgrade: websocket",
+                ],
+            ),
+        ];
+        for (name, request, expected) in rows {
+            assert_eq!(stripped(&application, request), lines(&map(expected)), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_named_cookies_go_upstream_and_never_ours() {
+        let application = application(RouteConfig {
+            cookies: vec!["locale".to_owned(), "theme".to_owned()],
+            ..api(None)
+        });
+        for (cookies, expected) in [
+            ("locale=en", Some("locale=en")),
+            (
+                "a=b; locale=en;theme=dark ; LOCALE=x",
+                Some("locale=en; theme=dark"),
+            ),
+            ("xlocale=1; locale2=1", None),
+            ("__Host-Http-shop-access=secret; locale=", Some("locale=")),
+            ("locale", Some("locale")),
+            ("", None),
+        ] {
+            let line = format!("cookie: {cookies}");
+            let expected: Vec<String> = expected.iter().map(|kept| format!("cookie: {kept}")).collect();
+            assert_eq!(stripped(&application, &[&line]), expected, "{cookies}");
+        }
+        assert_eq!(
+            stripped(&application, &["cookie: locale=en", "cookie: x=y; theme=dark"]),
+            ["cookie: locale=en; theme=dark"]
+        );
+    }
+
+    #[test]
+    fn connection_cannot_remove_what_we_write() {
+        let application = application(api(None));
+        let request = ["connection: authorization, x-forwarded-for, x-forwarded-host, x-forwarded-proto"];
+        let mut headers = map(&request);
+        let trusted = trusted(&application, &headers);
+        let route = application.routes.first().expect("one route");
+        strip_request(&mut headers, &application, route, &trusted);
+        let client = ClientFacts {
+            address: Some("::ffff:192.0.2.1".parse().expect("an address")),
+        };
+        write_ours(&mut headers, &application, Some(&Secret::new("t0ken")), &client).expect("a token");
+        assert_eq!(
+            lines(&headers),
+            [
+                "authorization: Bearer t0ken",
+                "x-forwarded-for: 192.0.2.1",
+                "x-forwarded-host: shop.example.com",
+                "x-forwarded-proto: https",
+            ]
+        );
+        assert!(
+            headers
+                .get(header::AUTHORIZATION)
+                .expect("written")
+                .is_sensitive()
+        );
+    }
+
+    #[test]
+    fn a_token_that_no_header_can_carry_is_refused() {
+        let application = checked(config());
+        for token in ["", "a b", "a\r\nX: y", "a\0", "\u{e9}"] {
+            let mut headers = HeaderMap::new();
+            let result = write_ours(
+                &mut headers,
+                &application,
+                Some(&Secret::new(token)),
+                &ClientFacts::default(),
+            );
+            assert!(matches!(result, Err(Error::Provider(_))));
+            assert!(headers.is_empty());
+        }
+        let mut headers = HeaderMap::new();
+        write_ours(&mut headers, &application, None, &ClientFacts::default()).expect("no token");
+        assert_eq!(
+            lines(&headers),
+            ["x-forwarded-host: shop.example.com", "x-forwarded-proto: https"]
+        );
+    }
+
+    #[test]
+    fn request_trailers_carry_nothing_that_headers_may_not() {
+        let application = checked(config());
+        let mut trailers = map(&[
+            "grpc-status: 0",
+            "authorization: x",
+            "cookie: x",
+            "x-forwarded-user: x",
+            "host: x",
+            "content-length: 1",
+            "token-handler-version: 1",
+        ]);
+        strip_request_trailers(&mut trailers, &application.csrf_header);
+        assert_eq!(lines(&trailers), ["grpc-status: 0"]);
+    }
+
+    fn cleaned(
+        application: &Application,
+        credential: Credential,
+        status: StatusCode,
+        answer: &[&str],
+    ) -> Vec<String> {
+        let request = if status == StatusCode::SWITCHING_PROTOCOLS {
+            map(&["upgrade: websocket", "connection: upgrade"])
+        } else {
+            HeaderMap::new()
+        };
+        let route = application.routes.first().expect("one route");
+        let rules = ResponseRules::new(
+            route,
+            &trusted(application, &request),
+            credential,
+            Cors::default(),
+        );
+        let mut headers = map(answer);
+        clean_response(&mut headers, status, &rules);
+        lines(&headers)
+    }
+
+    #[test]
+    fn an_answer_comes_back_without_what_the_upstream_may_not_say() {
+        const NOSNIFF: &str = "x-content-type-options: nosniff";
+        let application = application(api(Some("none")));
+        let rows: &[(&str, &[&str], &[&str])] = &[
+            (
+                "plain",
+                &["content-type: a/b", "x-content-type-options: x"],
+                &["content-type: a/b", NOSNIFF],
+            ),
+            (
+                "hop by hop",
+                &[
+                    "connection: close, x-hop",
+                    "x-hop: 1",
+                    "keep-alive: 1",
+                    "transfer-encoding: chunked",
+                    "upgrade: h2c",
+                    "proxy-authenticate: x",
+                ],
+                &[NOSNIFF],
+            ),
+            (
+                "site data and CORS",
+                &[
+                    "clear-site-data: \"*\"",
+                    "access-control-allow-origin: *",
+                    "access-control-allow-credentials: true",
+                    "access-control-anything: x",
+                ],
+                &[NOSNIFF],
+            ),
+            (
+                "our own header",
+                &["token-handler-error: session_expired"],
+                &[NOSNIFF],
+            ),
+            (
+                "what Connection may not remove",
+                &["connection: content-length", "content-length: 1"],
+                &["content-length: 1", NOSNIFF],
+            ),
+            (
+                "its cookies",
+                &["set-cookie: a=b; Path=/", "set-cookie: c=d"],
+                &["set-cookie: a=b; Path=/", "set-cookie: c=d", NOSNIFF],
+            ),
+            (
+                "cookies like ours",
+                &[
+                    "set-cookie: a=b",
+                    "set-cookie: __Host-Http-shop-access=x",
+                    "set-cookie:   __secure-SHOP-session.1 =x",
+                    "set-cookie: =__Host-Http-shop-ended=x",
+                    "set-cookie: __Host-Http-shop-logout",
+                    "set-cookie: c=__Secure-shop-session",
+                ],
+                &["set-cookie: a=b", "set-cookie: c=__Secure-shop-session", NOSNIFF],
+            ),
+        ];
+        for (name, answer, expected) in rows {
+            let mut expected: Vec<&str> = expected.to_vec();
+            let mut now = cleaned(&application, Credential::Absent, StatusCode::OK, answer);
+            expected.sort_unstable();
+            now.sort_unstable();
+            assert_eq!(now, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_websocket_answer_keeps_its_upgrade() {
+        let application = application(api(Some("none")));
+        let answer = [
+            "connection: Upgrade",
+            "upgrade: websocket",
+            "sec-websocket-accept: x",
+        ];
+        assert_eq!(
+            cleaned(
+                &application,
+                Credential::Absent,
+                StatusCode::SWITCHING_PROTOCOLS,
+                &answer
+            ),
+            [
+                "connection: upgrade",
+                "sec-websocket-accept: x",
+                "upgrade: websocket",
+                "x-content-type-options: nosniff",
+            ]
+        );
+        assert_eq!(
+            cleaned(&application, Credential::Absent, StatusCode::OK, &answer),
+            ["sec-websocket-accept: x", "x-content-type-options: nosniff"]
+        );
+    }
+
+    #[test]
+    fn caching_depends_on_route_and_credential() {
+        let public = RouteConfig {
+            cache: Some("public".to_owned()),
+            ..api(None)
+        };
+        let as_said = ["cache-control: public", "x-content-type-options: nosniff"];
+        let varies = [
+            "cache-control: public",
+            "vary: Cookie",
+            "x-content-type-options: nosniff",
+        ];
+        let private = [
+            "cache-control: private",
+            "vary: Cookie",
+            "x-content-type-options: nosniff",
+        ];
+        for (route, credential, expected) in [
+            (api(None), Credential::Attached, &private[..]),
+            (api(Some("optional")), Credential::Attached, &private),
+            (api(Some("optional")), Credential::Absent, &varies),
+            (api(Some("none")), Credential::Absent, &as_said),
+            (public, Credential::Attached, &as_said),
+        ] {
+            let application = application(route);
+            let mut now = cleaned(
+                &application,
+                credential,
+                StatusCode::OK,
+                &["cache-control: public"],
+            );
+            now.sort_unstable();
+            assert_eq!(now, expected);
+        }
+    }
+
+    #[test]
+    fn ours_replaces_the_upstreams_cors() {
+        let application = application(api(None));
+        let request = map(&["origin: https://www.example.com"]);
+        let head = Head {
+            method: &Method::GET,
+            target: "/api",
+            authority: None,
+            protocol: None,
+            headers: &request,
+        };
+        let route = application.routes.first().expect("one route");
+        let rules = ResponseRules::new(
+            route,
+            &trusted(&application, &request),
+            Credential::Attached,
+            Cors::of(&application, &head),
+        );
+        let mut headers = map(&["access-control-allow-origin: *", "vary: accept"]);
+        clean_response(&mut headers, StatusCode::OK, &rules);
+        assert_eq!(
+            headers
+                .get_all(header::ACCESS_CONTROL_ALLOW_ORIGIN)
+                .iter()
+                .collect::<Vec<_>>(),
+            ["https://www.example.com"]
+        );
+        assert_eq!(
+            headers.get_all(header::VARY).iter().collect::<Vec<_>>(),
+            ["accept", "Cookie", "Origin"]
+        );
+    }
+
+    #[test]
+    fn response_trailers_set_no_cookies() {
+        let mut trailers = map(&[
+            "grpc-status: 0",
+            "set-cookie: a=b",
+            "clear-site-data: x",
+            "access-control-allow-origin: *",
+            "content-length: 1",
+        ]);
+        clean_response_trailers(&mut trailers);
+        assert_eq!(lines(&trailers), ["grpc-status: 0"]);
+    }
+}
