@@ -1,0 +1,414 @@
+//! The provider's metadata (RFC 8414, OpenID Connect Discovery 1.0).
+//!
+//! Turns the discovery document into checked endpoints and facts. The `issuer` must equal the
+//! configured one as a string (RFC 8414 §3.3), and an endpoint without TLS is accepted on this
+//! machine only, when the issuer lives there too. This file never fetches anything and never falls
+//! back to an endpoint that the document does not name.
+
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::json;
+use crate::config::is_loopback;
+use crate::error::Error;
+
+/// The provider's metadata, checked.
+#[derive(Clone)]
+pub struct Metadata {
+    /// The issuer, equal to the configured one.
+    pub(crate) issuer: String,
+    /// Where users sign in.
+    pub(crate) authorization_endpoint: Url,
+    /// Where codes and refresh tokens are redeemed.
+    pub(crate) token_endpoint: Url,
+    /// Where the keys are.
+    pub(crate) jwks_uri: Url,
+    /// Where RP-initiated logout goes, if the provider has it.
+    pub(crate) end_session_endpoint: Option<Url>,
+    /// Where tokens are revoked (RFC 7009), if the provider has it.
+    pub(crate) revocation_endpoint: Option<Url>,
+    /// Whether every authorization response carries `iss` (RFC 9207 §3).
+    pub(crate) authorization_response_iss_parameter_supported: bool,
+    /// How clients may authenticate at the token endpoint, if it says.
+    pub(crate) token_endpoint_auth_methods_supported: Option<Vec<String>>,
+    /// What ID tokens are signed with, if it says.
+    pub(crate) id_token_signing_alg_values_supported: Option<Vec<String>>,
+    /// The PKCE methods (RFC 7636), if it says. S256 is used in any case.
+    pub(crate) code_challenge_methods_supported: Option<Vec<String>>,
+}
+
+impl Metadata {
+    /// Where the metadata of `issuer` is (OIDC Discovery §4): below its path, whether or not that
+    /// ends with a slash.
+    ///
+    /// # Errors
+    /// [`Error::Provider`] when `issuer` is not an `https` URL (on this machine also `http`), or has
+    /// a query, a fragment or user information.
+    pub fn discovery_url(issuer: &str) -> Result<Url, Error> {
+        let mut url = issuer_url(issuer)?;
+        let path = format!("{}{WELL_KNOWN}", url.path().trim_end_matches('/'));
+        url.set_path(&path);
+        Ok(url)
+    }
+
+    /// Checks a discovery document that was fetched for `issuer`.
+    ///
+    /// # Errors
+    /// [`Error::Provider`] naming the member that is missing or unusable.
+    pub fn parse(body: &[u8], issuer: &str) -> Result<Self, Error> {
+        let document =
+            json::object(body).ok_or_else(|| refuse("it is not a json object with unique members"))?;
+        match document.get("issuer") {
+            Some(Value::String(named)) if named == issuer => {}
+            Some(Value::String(named)) if named.trim_end_matches('/') == issuer.trim_end_matches('/') => {
+                return Err(refuse(
+                    "`issuer` differs from the configured one by a trailing slash; they must be equal",
+                ));
+            }
+            Some(Value::String(_)) => {
+                return Err(refuse(
+                    "`issuer` differs from the configured one; they must be equal",
+                ));
+            }
+            Some(_) => return Err(refuse("`issuer` is not a string")),
+            None => return Err(refuse("`issuer` is missing")),
+        }
+        let tls = match issuer_url(issuer)?.scheme() {
+            "https" => Tls::Required,
+            _ => Tls::RequiredOffLoopback,
+        };
+        let required =
+            |name| endpoint(&document, name, tls)?.ok_or_else(|| refuse(&format!("`{name}` is missing")));
+        Ok(Self {
+            issuer: issuer.to_owned(),
+            authorization_endpoint: required("authorization_endpoint")?,
+            token_endpoint: required("token_endpoint")?,
+            jwks_uri: required("jwks_uri")?,
+            end_session_endpoint: endpoint(&document, "end_session_endpoint", tls)?,
+            revocation_endpoint: endpoint(&document, "revocation_endpoint", tls)?,
+            authorization_response_iss_parameter_supported: flag(
+                &document,
+                "authorization_response_iss_parameter_supported",
+            )?,
+            token_endpoint_auth_methods_supported: list(&document, "token_endpoint_auth_methods_supported")?,
+            id_token_signing_alg_values_supported: list(&document, "id_token_signing_alg_values_supported")?,
+            code_challenge_methods_supported: list(&document, "code_challenge_methods_supported")?,
+        })
+    }
+
+    /// Where the provider's keys are (RFC 7517).
+    pub fn jwks_uri(&self) -> &Url {
+        &self.jwks_uri
+    }
+
+    /// Whether the provider says that it understands PKCE with S256; nothing when it does not say.
+    pub fn offers_s256(&self) -> Option<bool> {
+        let methods = self.code_challenge_methods_supported.as_ref()?;
+        Some(methods.iter().any(|method| method == "S256"))
+    }
+
+    /// Whether the provider has RP-initiated logout.
+    pub fn offers_end_session(&self) -> bool {
+        self.end_session_endpoint.is_some()
+    }
+}
+
+/// Whether plain http is acceptable somewhere.
+#[derive(Clone, Copy)]
+enum Tls {
+    Required,
+    RequiredOffLoopback,
+}
+
+fn issuer_url(issuer: &str) -> Result<Url, Error> {
+    let url = checked_url(issuer, Tls::RequiredOffLoopback)
+        .map_err(|why| Error::Provider(format!("the configured `issuer` cannot be used: {why}")))?;
+    if url.query().is_some() {
+        return Err(Error::Provider(
+            "the configured `issuer` cannot be used: it has a query".to_owned(),
+        ));
+    }
+    Ok(url)
+}
+
+fn endpoint(document: &Map<String, Value>, name: &str, tls: Tls) -> Result<Option<Url>, Error> {
+    match document.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => checked_url(text, tls)
+            .map(Some)
+            .map_err(|why| refuse(&format!("`{name}` cannot be used: {why}"))),
+        Some(_) => Err(refuse(&format!("`{name}` is not a string"))),
+    }
+}
+
+/// The one rule for URLs that this process or the browser is sent to.
+fn checked_url(text: &str, tls: Tls) -> Result<Url, &'static str> {
+    // The parser drops tabs, line ends and spaces around; a document has none of them.
+    if text.len() > MAX_URL || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err("it is not a url of visible ascii characters");
+    }
+    let url = Url::parse(text).map_err(|_| "it is not an absolute url")?;
+    let insecure_is_fine = matches!(tls, Tls::RequiredOffLoopback) && is_loopback(&url);
+    match url.scheme() {
+        "https" => {}
+        "http" if insecure_is_fine => {}
+        "http" => return Err("plain http is accepted on loopback only, with an http issuer on loopback"),
+        _ => return Err("its scheme is not https"),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("it carries user information");
+    }
+    if url.fragment().is_some() {
+        return Err("it carries a fragment");
+    }
+    Ok(url)
+}
+
+fn list(document: &Map<String, Value>, name: &str) -> Result<Option<Vec<String>>, Error> {
+    let values = match document.get(name) {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Array(values)) => values,
+        Some(_) => return Err(refuse(&format!("`{name}` is not an array"))),
+    };
+    values
+        .iter()
+        .map(|value| value.as_str().map(str::to_owned))
+        .collect::<Option<Vec<_>>>()
+        .map(Some)
+        .ok_or_else(|| refuse(&format!("`{name}` has a member that is not a string")))
+}
+
+fn flag(document: &Map<String, Value>, name: &str) -> Result<bool, Error> {
+    match document.get(name) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(value)) => Ok(*value),
+        Some(_) => Err(refuse(&format!("`{name}` is not a boolean"))),
+    }
+}
+
+fn refuse(why: &str) -> Error {
+    Error::Provider(format!("the metadata document: {why}"))
+}
+
+const WELL_KNOWN: &str = "/.well-known/openid-configuration";
+
+/// The longest URL that is accepted, in bytes.
+const MAX_URL: usize = 2048;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const ISSUER: &str = "https://login.example.com";
+    const LOOPBACK: &str = "http://127.0.0.1:9000";
+
+    fn document(issuer: &str) -> Value {
+        json!({
+            "issuer": issuer,
+            "authorization_endpoint": format!("{issuer}/authorize"),
+            "token_endpoint": format!("{issuer}/token"),
+            "jwks_uri": format!("{issuer}/jwks"),
+            "end_session_endpoint": format!("{issuer}/logout"),
+            "revocation_endpoint": format!("{issuer}/revoke"),
+            "authorization_response_iss_parameter_supported": true,
+            "token_endpoint_auth_methods_supported": ["client_secret_post"],
+            "id_token_signing_alg_values_supported": ["RS256", "ES256"],
+            "code_challenge_methods_supported": ["S256"],
+            "claims_supported": ["sub"],
+        })
+    }
+
+    fn parse(document: &Value, issuer: &str) -> Result<Metadata, Error> {
+        Metadata::parse(&serde_json::to_vec(document).unwrap(), issuer)
+    }
+
+    fn error(result: Result<Metadata, Error>) -> String {
+        match result {
+            Err(Error::Provider(text)) => text,
+            Err(other) => panic!("another error: {other}"),
+            Ok(_) => panic!("accepted"),
+        }
+    }
+
+    #[test]
+    fn the_discovery_url_is_below_the_issuers_path() {
+        let cases = [
+            (
+                "https://a.example",
+                "https://a.example/.well-known/openid-configuration",
+            ),
+            (
+                "https://a.example/",
+                "https://a.example/.well-known/openid-configuration",
+            ),
+            (
+                "https://a.example/realms/x",
+                "https://a.example/realms/x/.well-known/openid-configuration",
+            ),
+            (
+                "https://a.example/realms/x/",
+                "https://a.example/realms/x/.well-known/openid-configuration",
+            ),
+            (
+                "http://localhost:8080/a",
+                "http://localhost:8080/a/.well-known/openid-configuration",
+            ),
+        ];
+        for (issuer, url) in cases {
+            assert_eq!(Metadata::discovery_url(issuer).unwrap().as_str(), url);
+        }
+    }
+
+    #[test]
+    fn an_issuer_that_is_no_plain_https_url_has_no_discovery_url() {
+        for issuer in [
+            "",
+            "login.example.com",
+            "http://login.example.com",
+            "ftp://login.example.com",
+            "https://login.example.com?a=b",
+            "https://login.example.com#a",
+            "https://user@login.example.com",
+            "https://login.example.com\n",
+        ] {
+            assert!(
+                matches!(Metadata::discovery_url(issuer), Err(Error::Provider(_))),
+                "{issuer:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_complete_document_is_understood() {
+        let metadata = parse(&document(ISSUER), ISSUER).unwrap();
+        assert_eq!(metadata.issuer, ISSUER);
+        assert_eq!(
+            metadata.token_endpoint.as_str(),
+            "https://login.example.com/token"
+        );
+        assert_eq!(metadata.jwks_uri().as_str(), "https://login.example.com/jwks");
+        assert!(metadata.offers_end_session());
+        assert!(metadata.revocation_endpoint.is_some());
+        assert!(metadata.authorization_response_iss_parameter_supported);
+        assert_eq!(metadata.offers_s256(), Some(true));
+        assert_eq!(
+            metadata.id_token_signing_alg_values_supported.as_deref(),
+            Some(&["RS256".to_owned(), "ES256".to_owned()][..])
+        );
+    }
+
+    #[test]
+    fn what_is_optional_may_be_missing_or_null() {
+        for absent in [None, Some(Value::Null)] {
+            let mut document = document(ISSUER);
+            for name in [
+                "end_session_endpoint",
+                "revocation_endpoint",
+                "authorization_response_iss_parameter_supported",
+                "token_endpoint_auth_methods_supported",
+                "id_token_signing_alg_values_supported",
+                "code_challenge_methods_supported",
+            ] {
+                match &absent {
+                    Some(null) => document[name] = null.clone(),
+                    None => drop(document.as_object_mut().unwrap().remove(name)),
+                }
+            }
+            let metadata = parse(&document, ISSUER).unwrap();
+            assert!(!metadata.offers_end_session());
+            assert!(metadata.revocation_endpoint.is_none());
+            assert!(!metadata.authorization_response_iss_parameter_supported);
+            assert!(metadata.token_endpoint_auth_methods_supported.is_none());
+            assert_eq!(metadata.offers_s256(), None);
+        }
+    }
+
+    #[test]
+    fn a_bad_member_is_refused_by_name() {
+        let missing = Value::Null;
+        let cases: &[(&str, Value)] = &[
+            ("issuer", json!("https://evil.example.com")),
+            ("issuer", json!("https://login.example.com/")),
+            ("issuer", json!("https://LOGIN.example.com")),
+            ("issuer", json!([ISSUER])),
+            ("issuer", missing.clone()),
+            ("authorization_endpoint", missing.clone()),
+            ("token_endpoint", missing.clone()),
+            ("jwks_uri", missing),
+            ("authorization_endpoint", json!(7)),
+            ("authorization_endpoint", json!("/authorize")),
+            ("authorization_endpoint", json!("javascript:alert(1)")),
+            (
+                "authorization_endpoint",
+                json!("https://user:pw@login.example.com/authorize"),
+            ),
+            (
+                "authorization_endpoint",
+                json!("https://login.example.com/authorize#x"),
+            ),
+            (
+                "authorization_endpoint",
+                json!("https://login.example.com/\tauthorize"),
+            ),
+            ("token_endpoint", json!("http://login.example.com/token")),
+            ("token_endpoint", json!("http://127.0.0.1/token")),
+            ("token_endpoint", json!("file:///etc/passwd")),
+            ("jwks_uri", json!("http://login.example.com/jwks")),
+            (
+                "jwks_uri",
+                json!(format!("https://login.example.com/{}", "a".repeat(2048))),
+            ),
+            ("end_session_endpoint", json!("http://login.example.com/logout")),
+            ("revocation_endpoint", json!({"url": "https://login.example.com"})),
+            ("authorization_response_iss_parameter_supported", json!("true")),
+            (
+                "token_endpoint_auth_methods_supported",
+                json!("client_secret_basic"),
+            ),
+            ("id_token_signing_alg_values_supported", json!(["RS256", 7])),
+            ("code_challenge_methods_supported", json!({"S256": true})),
+        ];
+        for (name, value) in cases {
+            let mut document = document(ISSUER);
+            document[*name] = value.clone();
+            let text = error(parse(&document, ISSUER));
+            assert!(text.contains(&format!("`{name}`")), "{name} = {value}: {text}");
+            assert!(!text.contains("evil"), "repeats input: {text}");
+        }
+    }
+
+    #[test]
+    fn plain_http_endpoints_need_an_issuer_on_loopback_and_loopback_themselves() {
+        assert!(parse(&document(LOOPBACK), LOOPBACK).is_ok());
+        assert!(parse(&document("http://idp.localhost:1"), "http://idp.localhost:1").is_ok());
+
+        let mut elsewhere = document(LOOPBACK);
+        elsewhere["token_endpoint"] = json!("http://login.example.com/token");
+        assert!(error(parse(&elsewhere, LOOPBACK)).contains("`token_endpoint`"));
+
+        let mut secure = document(LOOPBACK);
+        secure["token_endpoint"] = json!("https://login.example.com/token");
+        assert!(parse(&secure, LOOPBACK).is_ok());
+    }
+
+    #[test]
+    fn a_trailing_slash_too_many_is_named() {
+        let text = error(parse(&document("https://login.example.com/"), ISSUER));
+        assert!(text.contains("trailing slash"), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_unambiguous_object_is_refused() {
+        for body in [
+            &b""[..],
+            b"<html>",
+            b"[]",
+            b"null",
+            br#"{"issuer":"https://login.example.com","issuer":"https://login.example.com"}"#,
+        ] {
+            assert!(error(Metadata::parse(body, ISSUER)).contains("json object"));
+        }
+    }
+}

@@ -1,0 +1,731 @@
+//! The token endpoint (RFC 6749 §4.1.3, §4.1.4, §5.1, §5.2, §6; RFC 6750; RFC 7636 §4.5).
+//!
+//! Builds the requests that redeem a code or a refresh token and turns every possible answer into
+//! tokens or into one of three failures: the grant is dead, the provider is not there, or its answer
+//! cannot be used. Only the first may end a session, and only a JSON `invalid_grant` is the first.
+//! The answer is read as JSON whatever its content type says. No error repeats any of it.
+
+use std::fmt;
+
+use http::StatusCode;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::client_auth;
+use super::json::saturating_seconds;
+use super::metadata::Metadata;
+use crate::config::Provider;
+use crate::error::Error;
+use crate::secret::Secret;
+use crate::step::{ProviderRequest, ProviderResponse, Reply};
+
+/// The request that redeems an authorization code (RFC 6749 §4.1.3). `redirect_uri` is the one of the
+/// authorization request.
+///
+/// # Errors
+/// [`Error::Provider`] when this client cannot authenticate with what the metadata offers.
+pub(crate) fn code_request(
+    code: &Secret,
+    redirect_uri: &str,
+    code_verifier: &Secret,
+    provider: &Provider,
+    metadata: &Metadata,
+) -> Result<ProviderRequest, Error> {
+    let parameters = [
+        ("grant_type", "authorization_code"),
+        ("code", code.expose()),
+        ("redirect_uri", redirect_uri),
+        ("code_verifier", code_verifier.expose()),
+    ];
+    client_auth::post(&metadata.token_endpoint, &parameters, provider, metadata)
+}
+
+/// The request that redeems a refresh token (RFC 6749 §6), for all its scopes unless fewer are named.
+///
+/// # Errors
+/// [`Error::Provider`] when this client cannot authenticate with what the metadata offers.
+pub(crate) fn refresh_request(
+    refresh_token: &Secret,
+    scope: Option<&str>,
+    provider: &Provider,
+    metadata: &Metadata,
+) -> Result<ProviderRequest, Error> {
+    let grant = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", refresh_token.expose()),
+    ];
+    let scope = scope.map(|scope| ("scope", scope));
+    let parameters: Vec<_> = grant.into_iter().chain(scope).collect();
+    client_auth::post(&metadata.token_endpoint, &parameters, provider, metadata)
+}
+
+/// What a successful answer holds (RFC 6749 §5.1).
+pub(crate) struct TokenResponse {
+    /// The access token, a `Bearer` token (RFC 6750).
+    pub(crate) access_token: Secret,
+    /// Its life in seconds, if the provider says.
+    pub(crate) expires_in: Option<u64>,
+    /// The next refresh token; after a refresh without one the old one stays.
+    pub(crate) refresh_token: Option<Secret>,
+    /// The ID token, unverified.
+    pub(crate) id_token: Option<Secret>,
+}
+
+/// Why there are no tokens.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum TokenFailure {
+    /// The code or refresh token is no longer good (RFC 6749 §5.2 `invalid_grant`).
+    InvalidGrant,
+    /// No answer, 429 or 5xx: nothing is decided, trying again later makes sense.
+    Unavailable(&'static str),
+    /// An answer that does not help. The text is for the operator.
+    Unusable(&'static str),
+}
+
+impl TokenFailure {
+    /// As an [`Error`]. What a dead grant means differs between a sign-in and a refresh.
+    pub(crate) fn into_error(self, invalid_grant: Error) -> Error {
+        match self {
+            Self::InvalidGrant => invalid_grant,
+            Self::Unavailable(why) => Error::ProviderUnavailable {
+                reason: format!("token endpoint: {why}"),
+                retry_after: RETRY_AFTER,
+            },
+            Self::Unusable(why) => Error::Provider(format!("token endpoint: {why}")),
+        }
+    }
+}
+
+/// Reads the outcome of a token request.
+pub(crate) fn parse_token_reply(reply: &Reply) -> Result<TokenResponse, TokenFailure> {
+    match reply {
+        Reply::Response(response) => parse_token_response(response),
+        Reply::Unreachable(why) => Err(TokenFailure::Unavailable(why)),
+        Reply::Keys => Err(TokenFailure::Unusable("asked for tokens, got keys")),
+    }
+}
+
+/// Reads an answer of the token endpoint.
+pub(crate) fn parse_token_response(response: &ProviderResponse) -> Result<TokenResponse, TokenFailure> {
+    let status = response.status;
+    if status.is_success() {
+        let members = Members::read(&response.body).ok_or(TokenFailure::Unusable(
+            "a success without a json object, or with a member twice",
+        ))?;
+        return members.into_tokens().map_err(TokenFailure::Unusable);
+    }
+    if status.is_server_error() {
+        return Err(TokenFailure::Unavailable("status 5xx"));
+    }
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => return Err(TokenFailure::Unavailable("status 429")),
+        StatusCode::REQUEST_TIMEOUT => return Err(TokenFailure::Unavailable("status 408")),
+        _ => {}
+    }
+    if !status.is_client_error() {
+        return Err(TokenFailure::Unusable(
+            "a redirect or another status that no token request gets",
+        ));
+    }
+    let error = match Members::read(&response.body).map(|members| members.error) {
+        Some(Member::Text(error)) => error,
+        _ if status == StatusCode::UNAUTHORIZED => {
+            return Err(TokenFailure::Unusable(
+                "status 401 without a json `error`; check `client_id`, `client_secret` and `client_auth`",
+            ));
+        }
+        _ => return Err(TokenFailure::Unusable("status 4xx without a json `error`")),
+    };
+    // RFC 6749 §5.2 says 400, with 401 for failed authentication; Auth0 says 403.
+    let may_end_a_grant = matches!(
+        status,
+        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+    );
+    match error.expose() {
+        "invalid_grant" if may_end_a_grant => Err(TokenFailure::InvalidGrant),
+        "temporarily_unavailable" | "server_error" | "slow_down" => {
+            Err(TokenFailure::Unavailable("the error says to try later"))
+        }
+        code => {
+            let known = ERRORS.iter().find(|(error, _)| *error == code);
+            Err(TokenFailure::Unusable(
+                known.map_or("an unregistered error", |(_, text)| text),
+            ))
+        }
+    }
+}
+
+/// The members of an answer that matter, of whatever type. The tokens in it are zeroed when dropped.
+#[derive(Default)]
+struct Members {
+    access_token: Member,
+    token_type: Member,
+    expires_in: Member,
+    refresh_token: Member,
+    id_token: Member,
+    error: Member,
+}
+
+#[derive(Default)]
+enum Member {
+    /// Not there, or null.
+    #[default]
+    Absent,
+    Text(Secret),
+    Number(f64),
+    /// True, false, an array or an object.
+    Other,
+}
+
+impl Members {
+    fn read(body: &[u8]) -> Option<Self> {
+        serde_json::from_slice(body).ok()
+    }
+
+    fn into_tokens(self) -> Result<TokenResponse, &'static str> {
+        match self.token_type {
+            Member::Text(kind) if kind.expose().eq_ignore_ascii_case("bearer") => {}
+            Member::Text(_) => return Err("`token_type` is not Bearer"),
+            Member::Absent => return Err("`token_type` is missing"),
+            Member::Number(_) | Member::Other => return Err("`token_type` is not a string"),
+        }
+        let access_token = match self.access_token {
+            Member::Text(token) if is_access_token(&token) => token,
+            Member::Text(_) => return Err("`access_token` is empty or not visible ascii"),
+            Member::Absent => return Err("`access_token` is missing"),
+            Member::Number(_) | Member::Other => return Err("`access_token` is not a string"),
+        };
+        Ok(TokenResponse {
+            access_token,
+            expires_in: self.expires_in.into_seconds()?,
+            refresh_token: self
+                .refresh_token
+                .into_token("`refresh_token` is not a string of ascii characters")?,
+            id_token: self
+                .id_token
+                .into_token("`id_token` is not a string of ascii characters")?,
+        })
+    }
+}
+
+impl Member {
+    /// A token if there is one; an empty string is none.
+    fn into_token(self, why: &'static str) -> Result<Option<Secret>, &'static str> {
+        match self {
+            Self::Absent => Ok(None),
+            Self::Text(token) if token.is_empty() => Ok(None),
+            // VSCHAR, RFC 6749 appendix A.
+            Self::Text(token) if token.expose().bytes().all(|b| (0x20..0x7f).contains(&b)) => Ok(Some(token)),
+            Self::Text(_) | Self::Number(_) | Self::Other => Err(why),
+        }
+    }
+
+    /// Seconds from now: a number or, from some providers, its decimal text.
+    fn into_seconds(self) -> Result<Option<u64>, &'static str> {
+        let number = match self {
+            Self::Absent => return Ok(None),
+            Self::Text(text) if text.is_empty() => return Ok(None),
+            Self::Number(number) => number,
+            Self::Text(text) => {
+                let text = text.expose().trim();
+                let decimal = text
+                    .bytes()
+                    .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-'));
+                let number = text.parse::<f64>().ok().filter(|_| decimal);
+                number.ok_or("`expires_in` is not a number")?
+            }
+            Self::Other => return Err("`expires_in` is not a number"),
+        };
+        Ok(Some(saturating_seconds(number).min(MAX_EXPIRES_IN)))
+    }
+}
+
+/// Visible ASCII: all of `b64token` (RFC 6750 §2.1), what real providers send beyond it, and nothing
+/// that could end a header line.
+fn is_access_token(token: &Secret) -> bool {
+    !token.is_empty() && token.expose().bytes().all(|b| b.is_ascii_graphic())
+}
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a json object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Members::default();
+                let mut seen: Vec<String> = Vec::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    let place = match name.as_str() {
+                        "access_token" => Some(&mut members.access_token),
+                        "token_type" => Some(&mut members.token_type),
+                        "expires_in" => Some(&mut members.expires_in),
+                        "refresh_token" => Some(&mut members.refresh_token),
+                        "id_token" => Some(&mut members.id_token),
+                        "error" => Some(&mut members.error),
+                        _ => None,
+                    };
+                    match place {
+                        Some(place) => *place = map.next_value()?,
+                        None => {
+                            map.next_value::<IgnoredAny>()?;
+                            continue;
+                        }
+                    }
+                    if seen.contains(&name) {
+                        return Err(serde::de::Error::custom("a member appears twice"));
+                    }
+                    seen.push(name);
+                }
+                Ok(members)
+            }
+        }
+
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Member {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MemberVisitor;
+
+        impl<'de> Visitor<'de> for MemberVisitor {
+            type Value = Member;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("any json value")
+            }
+
+            fn visit_unit<E>(self) -> Result<Member, E> {
+                Ok(Member::Absent)
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Member, E> {
+                Ok(Member::Other)
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Member, E> {
+                Ok(Member::Number(number as f64))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Member, E> {
+                Ok(Member::Number(number as f64))
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Member, E> {
+                Ok(Member::Number(number))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Member, E> {
+                Ok(Member::Text(Secret::new(text)))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Member, A::Error> {
+                while elements.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Member::Other)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Member, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Member::Other)
+            }
+        }
+
+        deserializer.deserialize_any(MemberVisitor)
+    }
+}
+
+/// RFC 6749 §5.2, RFC 8707 §2, RFC 9449 §5 and §8, with what an operator can do about each.
+const ERRORS: [(&str, &str); 8] = [
+    (
+        "invalid_client",
+        "invalid_client: our credentials are refused; check `client_id`, `client_secret` and `client_auth`",
+    ),
+    (
+        "invalid_grant",
+        "invalid_grant with a status that does not go with it",
+    ),
+    (
+        "invalid_request",
+        "invalid_request: the request is refused as malformed",
+    ),
+    ("invalid_scope", "invalid_scope: check `scopes`"),
+    (
+        "invalid_target",
+        "invalid_target: the provider does not know the resource or audience",
+    ),
+    (
+        "unauthorized_client",
+        "unauthorized_client: allow the grants authorization_code and refresh_token for `client_id` at the provider",
+    ),
+    (
+        "unsupported_grant_type",
+        "unsupported_grant_type: the provider must support authorization_code and refresh_token",
+    ),
+    (
+        "use_dpop_nonce",
+        "use_dpop_nonce: the provider wants dpop for `client_id`",
+    ),
+];
+
+/// No token lives longer than this many seconds (136 years), whatever the provider says.
+const MAX_EXPIRES_IN: u64 = u32::MAX as u64;
+
+/// Seconds until another try makes sense when the provider is unavailable.
+const RETRY_AFTER: u32 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oauth::testing::{metadata, provider};
+
+    fn answer(status: u16, body: &str) -> Result<TokenResponse, TokenFailure> {
+        parse_token_reply(&Reply::Response(ProviderResponse {
+            status: StatusCode::from_u16(status).unwrap(),
+            content_type: Some("text/plain".to_owned()),
+            body: body.as_bytes().to_vec().into(),
+        }))
+    }
+
+    fn success(body: &str) -> TokenResponse {
+        match answer(200, body) {
+            Ok(tokens) => tokens,
+            Err(failure) => panic!("{body}: {failure:?}"),
+        }
+    }
+
+    #[test]
+    fn redeeming_a_code_says_where_it_came_from_and_proves_who_asked() {
+        let (code, verifier) = (Secret::new("c&d"), Secret::new("verifier"));
+        let redirect_uri = "https://shop.example.com/auth/callback";
+        let request = code_request(&code, redirect_uri, &verifier, &provider(), &metadata()).unwrap();
+        assert_eq!(request.url.as_str(), "https://login.example.com/token");
+        assert_eq!(
+            std::str::from_utf8(&request.body).unwrap(),
+            "grant_type=authorization_code&code=c%26d\
+             &redirect_uri=https%3A%2F%2Fshop.example.com%2Fauth%2Fcallback&code_verifier=verifier"
+        );
+    }
+
+    #[test]
+    fn refreshing_sends_the_token_and_a_scope_only_if_asked() {
+        let token = Secret::new("r=t");
+        for (scope, expected) in [
+            (None, "grant_type=refresh_token&refresh_token=r%3Dt"),
+            (
+                Some("openid a"),
+                "grant_type=refresh_token&refresh_token=r%3Dt&scope=openid+a",
+            ),
+        ] {
+            let request = refresh_request(&token, scope, &provider(), &metadata()).unwrap();
+            assert_eq!(std::str::from_utf8(&request.body).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_complete_answer_is_read_whatever_its_content_type() {
+        let tokens = success(
+            r#" {"access_token":"a.b-c_d~e+f/g==","token_type":"Bearer","expires_in":300,"refresh_token":"r t",
+                "id_token":"x.y.z","scope":"openid profile","x":{"y":[1,{"z":null}]},"x":1} "#,
+        );
+        assert_eq!(tokens.access_token.expose(), "a.b-c_d~e+f/g==");
+        assert_eq!(tokens.expires_in, Some(300));
+        assert_eq!(tokens.refresh_token.unwrap().expose(), "r t");
+        assert_eq!(tokens.id_token.unwrap().expose(), "x.y.z");
+    }
+
+    #[test]
+    fn what_is_optional_may_be_missing_null_or_empty() {
+        for body in [
+            r#"{"access_token":"a","token_type":"bEARER"}"#,
+            r#"{"access_token":"a","token_type":"Bearer","expires_in":null,"refresh_token":null,"id_token":null,"scope":null}"#,
+            r#"{"access_token":"a","token_type":"Bearer","expires_in":"","refresh_token":"","id_token":"","scope":""}"#,
+        ] {
+            let tokens = success(body);
+            assert!(tokens.expires_in.is_none() && tokens.refresh_token.is_none());
+            assert!(tokens.id_token.is_none());
+        }
+    }
+
+    #[test]
+    fn lives_are_read_from_numbers_and_their_texts_and_saturate() {
+        let cases = [
+            ("3600", Some(3600)),
+            ("\"3600\"", Some(3600)),
+            ("\" 60 \"", Some(60)),
+            ("59.9", Some(59)),
+            ("\"59.9\"", Some(59)),
+            ("0", Some(0)),
+            ("-5", Some(0)),
+            ("\"-5\"", Some(0)),
+            ("-1e300", Some(0)),
+            ("1e300", Some(MAX_EXPIRES_IN)),
+            ("18446744073709551616", Some(MAX_EXPIRES_IN)),
+            ("4294967296", Some(MAX_EXPIRES_IN)),
+            ("null", None),
+        ];
+        for (life, expected) in cases {
+            let body = format!(r#"{{"access_token":"a","token_type":"Bearer","expires_in":{life}}}"#);
+            assert_eq!(success(&body).expires_in, expected, "{life}");
+        }
+    }
+
+    #[test]
+    fn a_success_that_is_none_is_unusable_and_says_why() {
+        let cases = [
+            ("html", "<html>ok</html>", "json object"),
+            ("nothing", "", "json object"),
+            ("an array", r#"["a","Bearer"]"#, "json object"),
+            ("null", "null", "json object"),
+            (
+                "cut off",
+                r#"{"access_token":"a","token_type":"Bea"#,
+                "json object",
+            ),
+            (
+                "two objects",
+                r#"{"access_token":"a","token_type":"Bearer"}{}"#,
+                "json object",
+            ),
+            (
+                "a token twice",
+                r#"{"access_token":"a","token_type":"Bearer","access_token":"b"}"#,
+                "twice",
+            ),
+            (
+                "a type twice",
+                r#"{"access_token":"a","token_type":"Bearer","token_type":"x"}"#,
+                "twice",
+            ),
+            (
+                "null, then a token",
+                r#"{"access_token":null,"token_type":"Bearer","access_token":"b"}"#,
+                "twice",
+            ),
+            ("no type", r#"{"access_token":"a"}"#, "`token_type`"),
+            (
+                "a foreign type",
+                r#"{"access_token":"a","token_type":"MAC"}"#,
+                "`token_type`",
+            ),
+            (
+                "a bound type",
+                r#"{"access_token":"a","token_type":"DPoP"}"#,
+                "`token_type`",
+            ),
+            (
+                "an empty type",
+                r#"{"access_token":"a","token_type":""}"#,
+                "`token_type`",
+            ),
+            (
+                "a type with a space",
+                r#"{"access_token":"a","token_type":"Bearer "}"#,
+                "`token_type`",
+            ),
+            (
+                "a type list",
+                r#"{"access_token":"a","token_type":["Bearer"]}"#,
+                "`token_type`",
+            ),
+            ("no token", r#"{"token_type":"Bearer"}"#, "`access_token`"),
+            (
+                "an empty token",
+                r#"{"access_token":"","token_type":"Bearer"}"#,
+                "`access_token`",
+            ),
+            (
+                "a number as token",
+                r#"{"access_token":7,"token_type":"Bearer"}"#,
+                "`access_token`",
+            ),
+            (
+                "an object as token",
+                r#"{"access_token":{"a":1},"token_type":"Bearer"}"#,
+                "`access_token`",
+            ),
+            (
+                "a token with CR LF",
+                r#"{"access_token":"a\r\nX: y","token_type":"Bearer"}"#,
+                "`access_token`",
+            ),
+            (
+                "a token with CR",
+                r#"{"access_token":"a\rb","token_type":"Bearer"}"#,
+                "`access_token`",
+            ),
+            (
+                "a token with LF at its end",
+                r#"{"access_token":"a\n","token_type":"Bearer"}"#,
+                "`access_token`",
+            ),
+            (
+                "a token with NUL",
+                r#"{"access_token":"a\u0000","token_type":"Bearer"}"#,
+                "`access_token`",
+            ),
+            (
+                "a token with a space",
+                r#"{"access_token":"a b","token_type":"Bearer"}"#,
+                "`access_token`",
+            ),
+            (
+                "a token beyond ascii",
+                r#"{"access_token":"aé","token_type":"Bearer"}"#,
+                "`access_token`",
+            ),
+            (
+                "a life in words",
+                r#"{"access_token":"a","token_type":"Bearer","expires_in":"1h"}"#,
+                "`expires_in`",
+            ),
+            (
+                "infinite life",
+                r#"{"access_token":"a","token_type":"Bearer","expires_in":"inf"}"#,
+                "`expires_in`",
+            ),
+            (
+                "a life list",
+                r#"{"access_token":"a","token_type":"Bearer","expires_in":[1]}"#,
+                "`expires_in`",
+            ),
+            (
+                "a refresh token list",
+                r#"{"access_token":"a","token_type":"Bearer","refresh_token":["r"]}"#,
+                "`refresh_token`",
+            ),
+            (
+                "a refresh token with LF",
+                r#"{"access_token":"a","token_type":"Bearer","refresh_token":"r\n"}"#,
+                "`refresh_token`",
+            ),
+            (
+                "true as id token",
+                r#"{"access_token":"a","token_type":"Bearer","id_token":true}"#,
+                "`id_token`",
+            ),
+        ];
+        for (name, body, why) in cases {
+            match answer(200, body) {
+                Err(TokenFailure::Unusable(text)) => assert!(text.contains(why), "{name}: {text}"),
+                Err(other) => panic!("{name}: {other:?}"),
+                Ok(_) => panic!("{name}: accepted"),
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_but_a_json_invalid_grant_is_a_dead_grant() {
+        #[derive(Debug, PartialEq)]
+        enum Is {
+            Dead,
+            Unavailable,
+            Unusable,
+        }
+        let cases = [
+            (400, r#"{"error":"invalid_grant"}"#, Is::Dead),
+            (
+                400,
+                r#"{"error":"invalid_grant","error_description":"x"}"#,
+                Is::Dead,
+            ),
+            (401, r#"{"error":"invalid_grant"}"#, Is::Dead),
+            (403, r#"{"error":"invalid_grant"}"#, Is::Dead),
+            (404, r#"{"error":"invalid_grant"}"#, Is::Unusable),
+            (400, "", Is::Unusable),
+            (400, "invalid_grant", Is::Unusable),
+            (400, "error=invalid_grant", Is::Unusable),
+            (400, r#""invalid_grant""#, Is::Unusable),
+            (400, r#"["invalid_grant"]"#, Is::Unusable),
+            (400, r#"{"error":["invalid_grant"]}"#, Is::Unusable),
+            (400, r#"{"error":{"code":"invalid_grant"}}"#, Is::Unusable),
+            (400, r#"{"error":"INVALID_GRANT"}"#, Is::Unusable),
+            (
+                400,
+                r#"{"error":"invalid_client","error":"invalid_grant"}"#,
+                Is::Unusable,
+            ),
+            (400, r#"{"error_code":"invalid_grant"}"#, Is::Unusable),
+            (400, "<html>invalid_grant</html>", Is::Unusable),
+            (401, "", Is::Unusable),
+            (401, r#"{"error":"invalid_client"}"#, Is::Unusable),
+            (200, r#"{"error":"invalid_grant"}"#, Is::Unusable),
+            (302, r#"{"error":"invalid_grant"}"#, Is::Unusable),
+            (307, "", Is::Unusable),
+            (304, "", Is::Unusable),
+            (204, "", Is::Unusable),
+            (400, r#"{"error":"temporarily_unavailable"}"#, Is::Unavailable),
+            (408, r#"{"error":"invalid_grant"}"#, Is::Unavailable),
+            (429, r#"{"error":"invalid_grant"}"#, Is::Unavailable),
+            (500, r#"{"error":"invalid_grant"}"#, Is::Unavailable),
+            (502, "<html>", Is::Unavailable),
+            (503, "", Is::Unavailable),
+        ];
+        for (status, body, expected) in cases {
+            let outcome = match answer(status, body) {
+                Err(TokenFailure::InvalidGrant) => Is::Dead,
+                Err(TokenFailure::Unavailable(_)) => Is::Unavailable,
+                Err(TokenFailure::Unusable(_)) => Is::Unusable,
+                Ok(_) => panic!("{status} {body}: accepted"),
+            };
+            assert_eq!(outcome, expected, "{status} {body}");
+        }
+        assert!(matches!(
+            parse_token_reply(&Reply::Unreachable("timeout")),
+            Err(TokenFailure::Unavailable("timeout"))
+        ));
+        assert!(matches!(
+            parse_token_reply(&Reply::Keys),
+            Err(TokenFailure::Unusable(_))
+        ));
+    }
+
+    #[test]
+    fn refused_credentials_name_the_settings_to_check() {
+        for (status, body) in [
+            (401, r#"{"error":"invalid_client"}"#),
+            (400, r#"{"error":"invalid_client"}"#),
+            (401, ""),
+        ] {
+            let Err(failure) = answer(status, body) else {
+                panic!("accepted")
+            };
+            let text = failure.into_error(Error::Bug("not this one")).to_string();
+            for setting in ["`client_id`", "`client_secret`", "`client_auth`"] {
+                assert!(text.contains(setting), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn failures_become_errors_by_whose_fault_they_are() {
+        let ended = Error::SessionExpired("the provider ended it");
+        assert_eq!(TokenFailure::InvalidGrant.into_error(ended.clone()), ended);
+        let unavailable = TokenFailure::Unavailable("status 5xx").into_error(ended.clone());
+        assert!(matches!(unavailable, Error::ProviderUnavailable { .. }));
+        assert!(matches!(
+            TokenFailure::Unusable("x").into_error(ended),
+            Error::Provider(_)
+        ));
+    }
+
+    #[test]
+    fn an_error_text_never_comes_from_the_answer() {
+        let Err(failure) = answer(
+            400,
+            r#"{"error":"s3cret-canary","error_description":"s3cret-canary"}"#,
+        ) else {
+            panic!("accepted")
+        };
+        assert!(
+            !failure
+                .into_error(Error::Bug("not this one"))
+                .to_string()
+                .contains("canary")
+        );
+    }
+}
