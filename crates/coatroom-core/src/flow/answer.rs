@@ -1,0 +1,110 @@
+//! What an agent endpoint answers, as data, and what has to happen beside the answer.
+//!
+//! Never holds a token in clear text but the [`Revocation`]s, which go to the provider only.
+
+use http::{HeaderValue, StatusCode};
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::oauth::revocation::TokenTypeHint;
+use crate::secret::Secret;
+use crate::session::SessionId;
+
+/// The answer of an agent endpoint.
+#[must_use]
+pub struct AgentResponse {
+    /// 200, or 303 for navigations.
+    pub status: StatusCode,
+    /// Where a 303 leads.
+    pub location: Option<HeaderValue>,
+    /// `Set-Cookie` lines.
+    pub set_cookies: Vec<HeaderValue>,
+    /// The JSON body, none for a redirect.
+    pub json: Option<Value>,
+    /// What has to happen beside the answer.
+    pub effects: Effects,
+    /// What went wrong where the answer is a redirect all the same: to be logged and counted.
+    pub failure: Option<Error>,
+}
+
+/// What has to happen beside an answer: before it is sent, except for the provider's part, which
+/// never delays it.
+#[derive(Default)]
+pub struct Effects {
+    /// Sessions that ended here: sockets and streams of theirs are closed.
+    pub ended: Vec<SessionId>,
+    /// Tokens to be revoked at the provider, in the background.
+    pub revoke: Vec<Revocation>,
+}
+
+/// A token to be revoked (RFC 7009).
+#[derive(Clone)]
+pub struct Revocation {
+    pub(crate) token: Secret,
+    pub(crate) hint: TokenTypeHint,
+}
+
+impl Revocation {
+    /// Whether it is a refresh token: then its newest successor has to go as well.
+    pub fn is_refresh_token(&self) -> bool {
+        self.hint == TokenTypeHint::RefreshToken
+    }
+}
+
+/// A refused agent request: the error, and cookies that go with it all the same.
+pub struct Refusal {
+    /// What was wrong.
+    pub error: Error,
+    /// `Set-Cookie` lines that go with the error.
+    pub set_cookies: Vec<HeaderValue>,
+    /// What has to happen beside the answer.
+    pub effects: Effects,
+}
+
+impl AgentResponse {
+    /// A 200 with JSON.
+    pub(crate) fn json(json: Value, set_cookies: Vec<HeaderValue>) -> Self {
+        Self {
+            status: StatusCode::OK,
+            location: None,
+            set_cookies,
+            json: Some(json),
+            effects: Effects::default(),
+            failure: None,
+        }
+    }
+
+    /// A 303 (RFC 9700 §4.12: never a 307).
+    pub(crate) fn see_other(location: &str, set_cookies: Vec<HeaderValue>) -> Result<Self, Error> {
+        let location = HeaderValue::from_str(location)
+            .map_err(|_| Error::Bug("a URL does not fit into a Location header"))?;
+        Ok(Self {
+            status: StatusCode::SEE_OTHER,
+            location: Some(location),
+            set_cookies,
+            json: None,
+            effects: Effects::default(),
+            failure: None,
+        })
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            set_cookies: Vec::new(),
+            effects: Effects::default(),
+        }
+    }
+}
+
+impl Refusal {
+    pub(crate) fn with_cookies(error: Error, set_cookies: Vec<HeaderValue>) -> Self {
+        Self {
+            error,
+            set_cookies,
+            effects: Effects::default(),
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! Sign-in, second half: the code becomes a session.
+//!
+//! A [`CodeExchange`] exists only after `state` and `iss` matched, a [`SignedIn`] only after the
+//! token response and the ID token passed (OIDC Core §3.1.3). Redeeming is idempotent: a shell
+//! coalesces by [`CodeExchange::key`] and each browser answer is completed on its own.
+
+use http::{HeaderMap, HeaderValue};
+use minicbor::bytes::ByteSlice;
+use zeroize::Zeroizing;
+
+use crate::cookie::{Jar, Kind};
+use crate::error::Error;
+use crate::flow::login::{Via, state_digest};
+use crate::flow::visible::State;
+use crate::flow::{AgentResponse, Effects, Refusal, Revocation};
+use crate::handler::{Handler, MemoryKey};
+use crate::oauth::id_token::{self, Expected, IdTokenFailure, Verified};
+use crate::oauth::revocation::TokenTypeHint;
+use crate::oauth::token::{self, TokenResponse};
+use crate::return_to::ReturnTo;
+use crate::secret::Secret;
+use crate::session::{Anchor, LoginTransaction, Session, SessionId, Tokens, encode};
+use crate::step::{Context, Step};
+use crate::time::UnixTime;
+use crate::tombstones::Tombstones;
+
+/// A code whose `state` and `iss` are proved to belong to a sign-in of this browser.
+pub struct CodeExchange {
+    code: Secret,
+    transaction: LoginTransaction,
+    cookie: Kind,
+    via: Via,
+}
+
+/// A completed sign-in, not yet written into cookies.
+#[derive(Clone)]
+pub struct SignedIn {
+    session: Session,
+}
+
+impl CodeExchange {
+    pub(super) fn new(code: Secret, transaction: LoginTransaction, cookie: Kind, via: Via) -> Self {
+        Self {
+            code,
+            transaction,
+            cookie,
+            via,
+        }
+    }
+}
+
+impl SignedIn {
+    /// The new session's id.
+    pub fn session_id(&self) -> SessionId {
+        self.session.id
+    }
+}
+
+impl Handler {
+    /// Under which key one redemption serves everybody who proved the same code and state.
+    pub fn exchange_key(&self, exchange: &CodeExchange) -> MemoryKey {
+        let mut data = Zeroizing::new(exchange.code.expose().as_bytes().to_vec());
+        data.push(0);
+        data.extend_from_slice(exchange.transaction.state.expose().as_bytes());
+        MemoryKey(self.keys.fingerprint("code", &data))
+    }
+
+    /// Redeems the code (RFC 6749 §4.1.3) and checks everything that comes back.
+    ///
+    /// # Errors
+    /// [`Error::Bug`] only; the steps fail with [`Error::Provider`],
+    /// [`Error::ProviderUnavailable`], or [`Error::LoginStateInvalid`] when the provider no longer
+    /// takes the code.
+    pub fn redeem(&self, exchange: &CodeExchange, context: &Context<'_>) -> Result<Step<SignedIn>, Error> {
+        let request = token::code_request(
+            &exchange.code,
+            &self.redirect_uri(),
+            &exchange.transaction.verifier,
+            &self.app.provider,
+            &context.provider.metadata,
+        )?;
+        let app = self.app.clone();
+        let nonce = exchange.transaction.nonce.clone();
+        let login_state = state_digest(exchange.transaction.state.expose());
+        Ok(Step::send(request, move |reply, context| {
+            let response = token::parse_token_reply(&reply).map_err(|failure| {
+                failure.into_error(Error::LoginStateInvalid(
+                    "the provider does not take this authorization code (any more)",
+                ))
+            })?;
+            let Some(id_token) = response.id_token.clone() else {
+                return Err(Error::Provider(
+                    "the token response has no id_token; is `openid` among the scopes".to_owned(),
+                ));
+            };
+            let access_token = response.access_token.clone();
+            let verifying = Verifying {
+                app: app.clone(),
+                id_token,
+                access_token,
+                nonce: Some(nonce),
+            };
+            verifying
+                .step(context)?
+                .and_then(context, move |verified, context| {
+                    verified.ok_or(IdTokenFailure::UnknownKey)?;
+                    let id_token = response
+                        .id_token
+                        .clone()
+                        .ok_or(Error::Bug("the ID token vanished"))?;
+                    let tokens = tokens(response, id_token, app.session.default_token_life, context.now);
+                    Ok(Step::Done(SignedIn {
+                        session: Session {
+                            id: SessionId::generate(context.rng),
+                            created_at: context.now,
+                            last_active: context.now,
+                            written_at: context.now,
+                            login_state,
+                            tokens,
+                        },
+                    }))
+                })
+        }))
+    }
+
+    /// Turns the outcome of a redemption into this browser's answer.
+    ///
+    /// # Errors
+    /// As [`redeem`](Self::redeem) for `login/end`; by navigation failures become redirects.
+    pub fn complete(
+        &self,
+        headers: &HeaderMap,
+        exchange: &CodeExchange,
+        outcome: Result<SignedIn, Error>,
+        context: &mut Context<'_>,
+    ) -> Result<AgentResponse, Refusal> {
+        let jar = match exchange.via {
+            Via::Navigation => self.jar(headers).hiding_strict(),
+            Via::Fetch => self.jar(headers),
+        };
+        let failure = match outcome {
+            Ok(signed_in) => match self.write_session(&signed_in.session, exchange, &jar, context) {
+                Ok(answer) => return Ok(answer),
+                // nobody will ever hold these tokens
+                Err(error) => Refusal {
+                    effects: Effects {
+                        revoke: signed_in.session.revocations(),
+                        ended: Vec::new(),
+                    },
+                    ..error.into()
+                },
+            },
+            Err(error) => Refusal::from(error),
+        };
+        // an outage keeps the transaction: the same page can be tried again
+        let set_cookies = match failure.error {
+            Error::ProviderUnavailable { .. } => Vec::new(),
+            _ => self.cookies.clear(exchange.cookie, &jar),
+        };
+        let refusal = Refusal {
+            set_cookies,
+            ..failure
+        };
+        match exchange.via {
+            Via::Fetch => Err(refusal),
+            Via::Navigation => self.recover(&exchange.transaction, refusal, &jar, context),
+        }
+    }
+
+    fn write_session(
+        &self,
+        session: &Session,
+        exchange: &CodeExchange,
+        jar: &Jar<'_>,
+        context: &mut Context<'_>,
+    ) -> Result<AgentResponse, Error> {
+        let transaction = &exchange.transaction;
+        let user = user_of(&session.tokens.id_token);
+        if transaction.expected_sub.is_some() && transaction.expected_sub != user {
+            return Err(Error::AnotherUser);
+        }
+        // a configuration that changed meanwhile costs the return URL, not the sign-in
+        let return_to = ReturnTo::revalidate(&transaction.return_to, &self.app)
+            .unwrap_or_else(|_| ReturnTo::home(&self.app));
+        let visible = self.visible(jar, context.now);
+        let mut effects = Effects::default();
+        let seen = visible.anchors.iter().map(|anchor| anchor.id);
+        for id in transaction.replaces.iter().copied().chain(seen) {
+            if id != session.id && !effects.ended.contains(&id) {
+                effects.ended.push(id);
+            }
+        }
+        if let State::Live(old)
+        | State::Ended {
+            session: Some(old), ..
+        } = visible.state
+            && old.id != session.id
+        {
+            // Some providers end everything of a user at this client with one refresh token, the
+            // session that was just made included: for the same user only the access token goes.
+            let same_user = user_of(&old.tokens.id_token) == user;
+            let revocations = old.revocations().into_iter();
+            effects
+                .revoke
+                .extend(revocations.filter(|revocation| !same_user || !revocation.is_refresh_token()));
+        }
+        let mut set_cookies = self.session_cookies(session, jar, context)?;
+        if !effects.ended.is_empty() {
+            let mut tombstones = transaction.tombstones.clone();
+            tombstones.merge(&visible.tombstones);
+            effects.ended.iter().for_each(|id| tombstones.add_session(*id));
+            set_cookies.extend(self.tombstone_cookies(Kind::Ended, &tombstones, context.rng)?);
+        }
+        set_cookies.extend(self.cookies.clear(exchange.cookie, jar));
+        if self.shows(Kind::Logout, jar) {
+            // or a foreign page could still finish the sign-out that nobody finished
+            set_cookies.extend(self.cookies.clear(Kind::Logout, jar));
+        }
+        let response = match exchange.via {
+            Via::Navigation => AgentResponse::see_other(return_to.as_str(), set_cookies)?,
+            Via::Fetch => {
+                let mut json = self.session_json(session, context.now);
+                if let Some(object) = json.as_object_mut() {
+                    object.insert("return_to".to_owned(), return_to.as_str().into());
+                }
+                AgentResponse::json(json, set_cookies)
+            }
+        };
+        Ok(AgentResponse { effects, ..response })
+    }
+
+    /// The anchor and the session cookie of a session.
+    pub(crate) fn session_cookies(
+        &self,
+        session: &Session,
+        jar: &Jar<'_>,
+        context: &mut Context<'_>,
+    ) -> Result<Vec<HeaderValue>, Error> {
+        let limits = &self.app.session;
+        let life = std::time::Duration::from_secs(session.ends_at(limits).seconds_from(context.now));
+        let mut lines = self.cookies.seal(
+            Kind::Access,
+            &session.encode_anchor(limits),
+            life,
+            &self.keys,
+            jar,
+            context.rng,
+        )?;
+        lines.extend(self.cookies.seal(
+            Kind::Session,
+            &session.encode_session(),
+            life,
+            &self.keys,
+            jar,
+            context.rng,
+        )?);
+        Ok(lines)
+    }
+
+    /// A tombstone cookie: too small for chunks, so nothing of it is left over.
+    pub(crate) fn tombstone_cookies(
+        &self,
+        kind: Kind,
+        tombstones: &Tombstones,
+        rng: &mut dyn crate::rng::Rng,
+    ) -> Result<Vec<HeaderValue>, Error> {
+        let life = self.app.session.absolute;
+        self.cookies
+            .seal(kind, &tombstones.encode(), life, &self.keys, &Jar::new([]), rng)
+    }
+
+    /// Seals a completed sign-in for the short memory.
+    pub fn remember_sign_in(
+        &self,
+        key: &MemoryKey,
+        signed_in: &SignedIn,
+        rng: &mut dyn crate::rng::Rng,
+    ) -> Vec<u8> {
+        let anchor = signed_in.session.encode_anchor(&self.app.session);
+        let session = signed_in.session.encode_session();
+        let plaintext = encode(&(<&ByteSlice>::from(&anchor[..]), <&ByteSlice>::from(&session[..])));
+        self.seal_memory(key, &plaintext, rng)
+    }
+
+    /// Opens what [`remember_sign_in`](Self::remember_sign_in) sealed.
+    pub fn recall_sign_in(&self, key: &MemoryKey, sealed: &[u8]) -> Option<SignedIn> {
+        let plaintext = self.open_memory(key, sealed)?;
+        let (anchor, session): (&ByteSlice, &ByteSlice) = minicbor::decode(plaintext.plaintext()).ok()?;
+        let session = Session::join(&Anchor::decode(anchor)?, session)?;
+        Some(SignedIn { session })
+    }
+}
+
+impl Session {
+    /// Everything of it that the provider should forget.
+    pub(crate) fn revocations(&self) -> Vec<Revocation> {
+        self.tokens.revocations()
+    }
+}
+
+impl Tokens {
+    /// The refresh token first: where the provider honours RFC 7009 §2.1 the rest goes with it.
+    pub(crate) fn revocations(&self) -> Vec<Revocation> {
+        let refresh = self.refresh_token.iter().map(|token| Revocation {
+            token: token.clone(),
+            hint: TokenTypeHint::RefreshToken,
+        });
+        let access = Revocation {
+            token: self.access_token.clone(),
+            hint: TokenTypeHint::AccessToken,
+        };
+        refresh.chain([access]).collect()
+    }
+}
+
+/// An ID token on its way through verification, with one chance for fresh keys.
+pub(super) struct Verifying {
+    pub(super) app: std::sync::Arc<crate::config::Application>,
+    pub(super) id_token: Secret,
+    pub(super) access_token: Secret,
+    pub(super) nonce: Option<Secret>,
+}
+
+impl Verifying {
+    /// Verifies; none if the provider's keys, fetched again, still have not the one that signed.
+    pub(super) fn step(self, context: &Context<'_>) -> Result<Step<Option<Verified>>, Error> {
+        match self.verify(context) {
+            Ok(verified) => Ok(Step::Done(Some(verified))),
+            Err(IdTokenFailure::UnknownKey) => {
+                Ok(Step::fetch_keys(move |context| match self.verify(context) {
+                    Ok(verified) => Ok(Step::Done(Some(verified))),
+                    Err(IdTokenFailure::UnknownKey) => Ok(Step::Done(None)),
+                    Err(failure @ IdTokenFailure::Invalid(_)) => Err(failure.into()),
+                }))
+            }
+            Err(failure @ IdTokenFailure::Invalid(_)) => Err(failure.into()),
+        }
+    }
+
+    fn verify(&self, context: &Context<'_>) -> Result<Verified, IdTokenFailure> {
+        let expected = Expected {
+            client_id: &self.app.provider.client_id,
+            nonce: self.nonce.as_ref().map(Secret::expose),
+            access_token: Some(&self.access_token),
+            leeway: self.app.provider.leeway,
+        };
+        id_token::verify(
+            &self.id_token,
+            &expected,
+            &context.provider.keys,
+            &context.provider.metadata,
+            context.now,
+        )
+    }
+}
+
+/// Tokens from a response that passed, with the ID token that is valid from now on.
+pub(super) fn tokens(
+    response: TokenResponse,
+    id_token: Secret,
+    default_life: std::time::Duration,
+    now: UnixTime,
+) -> Tokens {
+    let life = response
+        .expires_in
+        .map_or(default_life, std::time::Duration::from_secs);
+    Tokens {
+        access_expires_at: now.plus(life),
+        access_token: response.access_token,
+        refresh_token: response.refresh_token,
+        id_token,
+    }
+}
+
+/// The user of a sealed ID token.
+pub(super) fn user_of(id_token: &Secret) -> Option<String> {
+    let claims = crate::flow::status::claims_of(id_token)?;
+    claims
+        .get("sub")
+        .and_then(serde_json::Value::as_str)
+        .map(str::to_owned)
+}

@@ -1,0 +1,454 @@
+//! Sign-in, first half: the start, and the way back until `state` and `iss` are proved.
+//!
+//! The pending sign-in lives in a sealed cookie of its own, one per `state` (RFC 6749 §10.12,
+//! RFC 9700 §4.7): no server state, no tab overwrites another's. What the front channel says is
+//! believed only once its `state` opened such a cookie, and its text is never shown. This file
+//! never redeems a code (`exchange`) and never touches an existing session on failure.
+
+use http::HeaderMap;
+use url::Url;
+
+use crate::config::Origin;
+use crate::cookie::{Jar, Kind, LoginTag};
+use crate::error::Error;
+use crate::flow::exchange::user_of;
+use crate::flow::visible::State;
+use crate::flow::{AgentResponse, CodeExchange, Input, Refusal};
+use crate::guard::Navigation;
+use crate::handler::Handler;
+use crate::oauth::authorization::{
+    AuthorizationRequest, AuthorizationResponse, Caller, RequestedParameters, issuer_matches,
+};
+use crate::oauth::pkce;
+use crate::return_to::{ReturnTo, login_error_url};
+use crate::rng::random_text;
+use crate::seal::digest8;
+use crate::secret::Secret;
+use crate::session::{LoginTransaction, SessionId, TRANSACTION_LIFE};
+use crate::step::Context;
+use crate::time::UnixTime;
+use crate::tombstones::Tombstones;
+
+/// Pending sign-ins per browser: the oldest goes.
+const MAX_PENDING: usize = 5;
+
+/// What the provider's answer led to.
+pub enum Arrival {
+    /// Nothing to redeem: answer this.
+    Answer(AgentResponse),
+    /// `state` and `iss` are proved: redeem the code.
+    Exchange(CodeExchange),
+}
+
+/// Everything that a new authorization request is made from.
+struct Beginning {
+    return_to: ReturnTo,
+    requested: RequestedParameters,
+    mark: Mark,
+    replaces: Vec<SessionId>,
+    /// The user who is signed in; sealed for a step-up only.
+    expected_sub: Option<String>,
+    tombstones: Tombstones,
+}
+
+/// How the provider's answer reached the agent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Via {
+    /// The browser was sent to `callback`.
+    Navigation,
+    /// The SPA posted `login/end`.
+    Fetch,
+}
+
+impl Handler {
+    /// `POST login/start`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRequest`] for parameters off the allow-list and return URLs off the origins.
+    pub fn login_start(
+        &self,
+        headers: &HeaderMap,
+        origin: Option<&Origin>,
+        input: Input,
+        context: &mut Context<'_>,
+    ) -> Result<AgentResponse, Refusal> {
+        let (return_to, pairs) = input.take_return_to()?;
+        let return_to = self.return_to(return_to.as_deref(), origin)?;
+        let requested = RequestedParameters::parse(pairs, &self.app.provider, Caller::Fetch)?;
+        let jar = self.jar(headers);
+        let beginning = Beginning {
+            requested,
+            ..self.beginning(return_to, &jar, context.now)
+        };
+        let (url, set_cookies) = self.begin(&beginning, &jar, context)?;
+        Ok(AgentResponse::json(
+            serde_json::json!({"authorization_url": url.as_str()}),
+            set_cookies,
+        ))
+    }
+
+    /// `GET login`: the same by navigation.
+    ///
+    /// # Errors
+    /// As [`login_start`](Self::login_start).
+    pub fn login(
+        &self,
+        headers: &HeaderMap,
+        navigation: Navigation,
+        query: &str,
+        context: &mut Context<'_>,
+    ) -> Result<AgentResponse, Refusal> {
+        let (return_to, pairs) = Input::form(query.as_bytes())?.take_return_to()?;
+        let return_to = self.return_to(return_to.as_deref(), None)?;
+        let (caller, jar) = match navigation.cross_site_or_unlabelled {
+            // a foreign page chooses no scopes, no prompt, no user
+            true => (Caller::CrossSiteNavigation, self.jar(headers).hiding_strict()),
+            false => (Caller::Navigation, self.jar(headers)),
+        };
+        let requested = RequestedParameters::parse(pairs, &self.app.provider, caller)?;
+        let beginning = Beginning {
+            requested,
+            ..self.beginning(return_to, &jar, context.now)
+        };
+        let (url, set_cookies) = self.begin(&beginning, &jar, context)?;
+        Ok(AgentResponse::see_other(url.as_str(), set_cookies)?)
+    }
+
+    /// `POST login/end`: `input` holds the query parameters of the page the provider returned to.
+    ///
+    /// # Errors
+    /// [`Error::LoginStateInvalid`], [`Error::AuthorizationFailed`], [`Error::InvalidRequest`].
+    pub fn login_end(
+        &self,
+        headers: &HeaderMap,
+        input: &Input,
+        context: &mut Context<'_>,
+    ) -> Result<Arrival, Refusal> {
+        let response = AuthorizationResponse::from_pairs(input.pairs())?;
+        let jar = self.jar(headers);
+        match self.prove(&response, &jar, Via::Fetch, context) {
+            Ok(exchange) => Ok(Arrival::Exchange(exchange)),
+            Err(refusal) if matches!(refusal.error, Error::LoginStateInvalid(_)) => {
+                // a reload, or React's double effects: the state that made this session again
+                match self.visible(&jar, context.now).state {
+                    State::Live(session) if session.login_state == state_digest(response.state()) => {
+                        Ok(Arrival::Answer(AgentResponse::json(
+                            self.session_json(&session, context.now),
+                            Vec::new(),
+                        )))
+                    }
+                    State::Absent | State::Conflict | State::Ended { .. } | State::Live(_) => Err(refusal),
+                }
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// `GET callback`: always ends in the app, at the provider again (once), or in an exchange.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the provider returns to a page of the SPA instead.
+    pub fn callback(
+        &self,
+        headers: &HeaderMap,
+        query: &str,
+        context: &mut Context<'_>,
+    ) -> Result<Arrival, Refusal> {
+        if self.app.callback != crate::config::Callback::Agent {
+            return Err(Error::NotFound.into());
+        }
+        // the provider's return is a cross-site navigation: Strict cookies are there but unseen
+        let jar = self.jar(headers).hiding_strict();
+        let response = match AuthorizationResponse::parse(query) {
+            Ok(response) => response,
+            // a bookmark of the callback
+            Err(Error::LoginStateInvalid(_) | Error::InvalidRequest(_))
+                if self.is_signed_in(&jar, context.now) =>
+            {
+                return Ok(Arrival::Answer(AgentResponse::see_other(
+                    self.app.app_url.as_str(),
+                    Vec::new(),
+                )?));
+            }
+            Err(error) => return Ok(Arrival::Answer(self.sign_in_failed(error.into())?)),
+        };
+        match self.prove(&response, &jar, Via::Navigation, context) {
+            Ok(exchange) => Ok(Arrival::Exchange(exchange)),
+            Err(refusal) => Ok(Arrival::Answer(self.recover_unknown(
+                response.state(),
+                refusal,
+                &jar,
+                context,
+            )?)),
+        }
+    }
+
+    fn is_signed_in(&self, jar: &Jar<'_>, now: UnixTime) -> bool {
+        matches!(self.visible(jar, now).state, State::Live(_))
+    }
+
+    /// A return whose sign-in nobody knows (any more): into the app where a session is visible,
+    /// else to one fresh start, else to the app with an advisory error code.
+    fn recover_unknown(
+        &self,
+        state: &str,
+        refusal: Refusal,
+        jar: &Jar<'_>,
+        context: &mut Context<'_>,
+    ) -> Result<AgentResponse, Refusal> {
+        if !matches!(refusal.error, Error::LoginStateInvalid(_)) {
+            return self.sign_in_failed(refusal);
+        }
+        if self.is_signed_in(jar, context.now) {
+            return Ok(AgentResponse::see_other(
+                self.app.app_url.as_str(),
+                refusal.set_cookies,
+            )?);
+        }
+        if Mark::of(state) == Mark::Restarted {
+            return self.sign_in_failed(refusal);
+        }
+        let beginning = Beginning {
+            mark: Mark::Restarted,
+            ..self.beginning(ReturnTo::home(&self.app), jar, context.now)
+        };
+        self.restart(&beginning, refusal, jar, context)
+    }
+
+    /// The end of a known sign-in by navigation that cannot be finished: one fresh start for the
+    /// same page, else the app with an advisory error code. A step-up is never restarted: it would
+    /// no longer be one.
+    pub(crate) fn recover(
+        &self,
+        transaction: &LoginTransaction,
+        refusal: Refusal,
+        jar: &Jar<'_>,
+        context: &mut Context<'_>,
+    ) -> Result<AgentResponse, Refusal> {
+        let restarts = matches!(refusal.error, Error::LoginStateInvalid(_))
+            && Mark::of(transaction.state.expose()) == Mark::Fresh
+            && transaction.expected_sub.is_none();
+        if !restarts {
+            return self.sign_in_failed(refusal);
+        }
+        let beginning = Beginning {
+            return_to: ReturnTo::revalidate(&transaction.return_to, &self.app)
+                .unwrap_or_else(|_| ReturnTo::home(&self.app)),
+            requested: RequestedParameters::default(),
+            mark: Mark::Restarted,
+            replaces: transaction.replaces.clone(),
+            expected_sub: None,
+            tombstones: transaction.tombstones.clone(),
+        };
+        self.restart(&beginning, refusal, jar, context)
+    }
+
+    fn restart(
+        &self,
+        beginning: &Beginning,
+        refusal: Refusal,
+        jar: &Jar<'_>,
+        context: &mut Context<'_>,
+    ) -> Result<AgentResponse, Refusal> {
+        let (url, mut set_cookies) = self.begin(beginning, jar, context)?;
+        set_cookies.extend(refusal.set_cookies);
+        let answer = AgentResponse::see_other(url.as_str(), set_cookies)?;
+        Ok(AgentResponse {
+            effects: refusal.effects,
+            failure: Some(refusal.error),
+            ..answer
+        })
+    }
+
+    /// 303 to the app with `?login_error=<code>`: advisory, the SPA asks `session` first.
+    ///
+    /// # Errors
+    /// [`Error::Bug`] if the URL does not fit into a header.
+    pub fn sign_in_failed(&self, refusal: Refusal) -> Result<AgentResponse, Refusal> {
+        let code = match &refusal.error {
+            Error::AuthorizationFailed {
+                provider_error: Some(code),
+            } => code,
+            other => other.answer().code,
+        };
+        let answer =
+            AgentResponse::see_other(login_error_url(&self.app, code).as_str(), refusal.set_cookies)?;
+        Ok(AgentResponse {
+            effects: refusal.effects,
+            failure: Some(refusal.error),
+            ..answer
+        })
+    }
+
+    fn return_to(&self, input: Option<&str>, origin: Option<&Origin>) -> Result<ReturnTo, Error> {
+        match input {
+            Some(input) => ReturnTo::parse(input, origin, &self.app),
+            None => Ok(ReturnTo::home(&self.app)),
+        }
+    }
+
+    /// A beginning as far as the request's cookies decide it.
+    fn beginning(&self, return_to: ReturnTo, jar: &Jar<'_>, now: UnixTime) -> Beginning {
+        let visible = self.visible(jar, now);
+        Beginning {
+            return_to,
+            requested: RequestedParameters::default(),
+            mark: Mark::Fresh,
+            replaces: visible.anchors.iter().map(|anchor| anchor.id).collect(),
+            expected_sub: match &visible.state {
+                State::Live(session) => user_of(&session.tokens.id_token),
+                State::Absent | State::Conflict | State::Ended { .. } => None,
+            },
+            tombstones: visible.tombstones,
+        }
+    }
+
+    fn begin(
+        &self,
+        beginning: &Beginning,
+        jar: &Jar<'_>,
+        context: &mut Context<'_>,
+    ) -> Result<(Url, Vec<http::HeaderValue>), Error> {
+        let verifier = pkce::verifier(context.rng);
+        let challenge = pkce::challenge(&verifier);
+        let transaction = LoginTransaction {
+            state: Secret::new(beginning.mark.prefix().to_owned() + &random_text::<16>(context.rng)),
+            nonce: Secret::new(random_text::<16>(context.rng)),
+            verifier,
+            return_to: beginning.return_to.as_str().to_owned(),
+            started_at: context.now,
+            replaces: beginning.replaces.clone(),
+            // a step-up must bring the same user back
+            expected_sub: beginning
+                .expected_sub
+                .clone()
+                .filter(|_| is_step_up(&beginning.requested)),
+            tombstones: beginning.tombstones.clone(),
+        };
+        let url = AuthorizationRequest {
+            redirect_uri: &self.redirect_uri(),
+            state: transaction.state.expose(),
+            nonce: transaction.nonce.expose(),
+            code_challenge: &challenge,
+            requested: &beginning.requested,
+        }
+        .url(&self.app.provider, &context.provider.metadata);
+        let kind = Kind::Login(LoginTag::of(transaction.state.expose()));
+        let mut set_cookies = self.cookies.seal(
+            kind,
+            &transaction.encode(),
+            TRANSACTION_LIFE,
+            &self.keys,
+            jar,
+            context.rng,
+        )?;
+        set_cookies.extend(self.drop_oldest_pending(jar, context.now));
+        Ok((url, set_cookies))
+    }
+
+    /// Clears pending sign-ins until one more fits, the oldest first; what does not open goes before.
+    fn drop_oldest_pending(&self, jar: &Jar<'_>, now: UnixTime) -> Vec<http::HeaderValue> {
+        let mut pending: Vec<(u64, Kind)> = self
+            .cookies
+            .pending_logins(jar)
+            .into_iter()
+            .map(|tag| {
+                let kind = Kind::Login(tag);
+                let started = self
+                    .open_transaction(kind, jar)
+                    .into_iter()
+                    .filter(|transaction| !transaction.is_expired(now))
+                    .map(|transaction| transaction.started_at.0)
+                    .max();
+                (started.unwrap_or(0), kind)
+            })
+            .collect();
+        pending.sort_by_key(|(started, _)| *started);
+        let surplus = (pending.len() + 1).saturating_sub(MAX_PENDING);
+        pending
+            .iter()
+            .take(surplus)
+            .flat_map(|(_, kind)| self.cookies.clear(*kind, jar))
+            .collect()
+    }
+
+    fn open_transaction(&self, kind: Kind, jar: &Jar<'_>) -> Vec<LoginTransaction> {
+        self.cookies
+            .open(kind, jar, &self.keys)
+            .filter_map(|opened| LoginTransaction::decode(opened.plaintext()))
+            .collect()
+    }
+
+    /// Proof before use: a [`CodeExchange`] exists only once `state` and `iss` matched.
+    fn prove(
+        &self,
+        response: &AuthorizationResponse,
+        jar: &Jar<'_>,
+        via: Via,
+        context: &Context<'_>,
+    ) -> Result<CodeExchange, Refusal> {
+        let kind = Kind::Login(LoginTag::of(response.state()));
+        let state = Secret::new(response.state());
+        let transaction = self
+            .open_transaction(kind, jar)
+            .into_iter()
+            .find(|transaction| transaction.state == state)
+            .ok_or(Error::LoginStateInvalid(
+                "there is no pending sign-in with this `state` in this browser",
+            ))?;
+        let cleared = || self.cookies.clear(kind, jar);
+        if transaction.is_expired(context.now) {
+            let error = Error::LoginStateInvalid("the sign-in was started more than 10 minutes ago");
+            return Err(Refusal::with_cookies(error, cleared()));
+        }
+        // RFC 9207 §2.4: also for an error response
+        if !issuer_matches(response.iss(), &context.provider.metadata) {
+            return Err(Refusal::with_cookies(Error::IssuerMismatch, cleared()));
+        }
+        match response {
+            AuthorizationResponse::Code { code, .. } => {
+                Ok(CodeExchange::new(code.clone(), transaction, kind, via))
+            }
+            AuthorizationResponse::Refused { error, .. } => Err(Refusal::with_cookies(
+                Error::AuthorizationFailed {
+                    provider_error: *error,
+                },
+                cleared(),
+            )),
+        }
+    }
+}
+
+/// Whether a sign-in is the automatic restart of one that got lost. Travels in `state`, so that
+/// blocked cookies cannot make a loop; forging it only prevents a restart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Mark {
+    Fresh,
+    Restarted,
+}
+
+impl Mark {
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Fresh => "0",
+            Self::Restarted => "1",
+        }
+    }
+
+    fn of(state: &str) -> Self {
+        match state.starts_with(Self::Fresh.prefix()) {
+            true => Self::Fresh,
+            false => Self::Restarted,
+        }
+    }
+}
+
+/// Remembers in a session which `state` made it.
+pub(crate) fn state_digest(state: &str) -> [u8; 8] {
+    digest8("session state", state.as_bytes())
+}
+
+/// Whether a sign-in is to strengthen the session that exists (RFC 9470): then it is for its user.
+fn is_step_up(requested: &RequestedParameters) -> bool {
+    requested.get("acr_values").is_some() || requested.get("max_age").is_some()
+}

@@ -1,0 +1,209 @@
+//! Sign-out: here at once, at the provider as far as it answers.
+//!
+//! Needs no valid session, and nothing that the provider does or fails to do can prevent it:
+//! cookies are cleared and tombstoned first, tokens are revoked in the background (RFC 7009), and
+//! the browser is sent through RP-initiated logout (OpenID Connect RP-Initiated Logout 1.0) from a
+//! sealed cookie, because a fetch cannot follow a redirect to another site.
+
+use http::HeaderMap;
+use serde_json::json;
+
+use crate::cookie::Kind;
+use crate::error::Error;
+use crate::flow::visible::State;
+use crate::flow::{AgentResponse, Effects, Refusal, Revocation};
+use crate::handler::Handler;
+use crate::oauth::ProviderSnapshot;
+use crate::oauth::end_session::EndSession;
+use crate::oauth::revocation::{is_revoked, revocation_request};
+use crate::rng::{Rng, random_text};
+use crate::secret::Secret;
+use crate::session::{LogoutTransaction, Session, TRANSACTION_LIFE};
+use crate::step::{Context, Reply, Step};
+use crate::time::UnixTime;
+
+impl Handler {
+    /// `POST logout`. `provider` is what is known of it; none while it cannot be reached.
+    ///
+    /// # Errors
+    /// [`Error::Bug`] only.
+    pub fn logout(
+        &self,
+        headers: &HeaderMap,
+        provider: Option<&ProviderSnapshot>,
+        now: UnixTime,
+        rng: &mut dyn Rng,
+    ) -> Result<AgentResponse, Refusal> {
+        let jar = self.jar(headers);
+        let visible = self.visible(&jar, now);
+        let sessions: Vec<Session> = match visible.state {
+            State::Live(session) => vec![session],
+            State::Ended { session, .. } => session.into_iter().collect(),
+            // whichever is meant, all of them end
+            State::Conflict => visible
+                .anchors
+                .iter()
+                .filter_map(|anchor| self.session_of(anchor, &jar))
+                .collect(),
+            State::Absent => Vec::new(),
+        };
+        let mut tombstones = visible.tombstones;
+        let mut ended = Vec::new();
+        for anchor in &visible.anchors {
+            tombstones.add_session(anchor.id);
+            ended.push(anchor.id);
+        }
+        let mut set_cookies = self.cookies.clear_everything(&jar);
+        if !tombstones.is_empty() {
+            set_cookies.extend(self.tombstone_cookies(Kind::Ended, &tombstones, rng)?);
+        }
+        let provider_has_none = provider.is_some_and(|known| !known.metadata.offers_end_session());
+        let body = match sessions.first() {
+            Some(session) if !provider_has_none => {
+                let transaction = LogoutTransaction {
+                    state: Secret::new(random_text::<16>(rng)),
+                    id_token_hint: Some(session.tokens.id_token.clone()),
+                    started_at: now,
+                };
+                let lines = self.logout_cookie(&transaction, &jar, rng)?;
+                set_cookies.extend(lines);
+                json!({"logout_url": self.agent_url("logout/continue")})
+            }
+            _ => json!({}),
+        };
+        let revoke = sessions.iter().flat_map(Session::revocations).collect();
+        Ok(AgentResponse {
+            effects: Effects { ended, revoke },
+            ..AgentResponse::json(body, set_cookies)
+        })
+    }
+
+    /// An ID token too large for cookies costs the hint, not the sign-out.
+    fn logout_cookie(
+        &self,
+        transaction: &LogoutTransaction,
+        jar: &crate::cookie::Jar<'_>,
+        rng: &mut dyn Rng,
+    ) -> Result<Vec<http::HeaderValue>, Error> {
+        match self.cookies.seal(
+            Kind::Logout,
+            &transaction.encode(),
+            TRANSACTION_LIFE,
+            &self.keys,
+            jar,
+            rng,
+        ) {
+            Err(Error::CookieTooLarge { .. }) => {
+                let bare = LogoutTransaction {
+                    state: transaction.state.clone(),
+                    id_token_hint: None,
+                    ..*transaction
+                };
+                self.cookies.seal(
+                    Kind::Logout,
+                    &bare.encode(),
+                    TRANSACTION_LIFE,
+                    &self.keys,
+                    jar,
+                    rng,
+                )
+            }
+            other => other,
+        }
+    }
+
+    /// `GET logout/continue`: on to the provider; without a pending logout, or while the provider
+    /// cannot be reached, to the app.
+    ///
+    /// # Errors
+    /// [`Error::Bug`] only.
+    pub fn logout_continue(
+        &self,
+        headers: &HeaderMap,
+        provider: Option<&ProviderSnapshot>,
+        now: UnixTime,
+    ) -> Result<AgentResponse, Refusal> {
+        let pending = self.pending_logout(headers, now).into_iter().next();
+        let target = pending.and_then(|transaction| {
+            let provider = provider?;
+            EndSession {
+                id_token_hint: transaction.id_token_hint.as_ref(),
+                post_logout_redirect_uri: &self.agent_url("logout/callback"),
+                state: transaction.state.expose(),
+            }
+            .url(&self.app.provider, &provider.metadata)
+        });
+        Ok(AgentResponse::see_other(
+            target.as_ref().unwrap_or(&self.app.app_url).as_str(),
+            Vec::new(),
+        )?)
+    }
+
+    /// `GET logout/callback`: back in the app; a wrong `state` changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Bug`] only.
+    pub fn logout_callback(
+        &self,
+        headers: &HeaderMap,
+        query: &str,
+        now: UnixTime,
+    ) -> Result<AgentResponse, Refusal> {
+        let mut states = url::form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "state");
+        let returned = match (states.next(), states.next()) {
+            (Some((_, state)), None) => Some(Secret::new(state)),
+            (None, _) | (Some(_), Some(_)) => None,
+        };
+        let matches = returned.is_some_and(|state| {
+            self.pending_logout(headers, now)
+                .iter()
+                .any(|transaction| transaction.state == state)
+        });
+        let set_cookies = match matches {
+            true => self.cookies.clear(Kind::Logout, &self.jar(headers)),
+            false => Vec::new(),
+        };
+        Ok(AgentResponse::see_other(self.app.app_url.as_str(), set_cookies)?)
+    }
+
+    fn pending_logout(&self, headers: &HeaderMap, now: UnixTime) -> Vec<LogoutTransaction> {
+        self.cookies
+            .open(Kind::Logout, &self.jar(headers), &self.keys)
+            .filter_map(|opened| LogoutTransaction::decode(opened.plaintext()))
+            .filter(|transaction| !transaction.is_expired(now))
+            .collect()
+    }
+
+    /// Revokes one token (RFC 7009); whatever the provider answers is the end of it.
+    ///
+    /// # Errors
+    /// [`Error::Provider`] if client authentication cannot be applied.
+    pub fn revoke(&self, revocation: &Revocation, context: &Context<'_>) -> Result<Step<Revoked>, Error> {
+        let metadata = &context.provider.metadata;
+        let Some(request) =
+            revocation_request(&revocation.token, revocation.hint, &self.app.provider, metadata)?
+        else {
+            return Ok(Step::Done(Revoked::NotSupported));
+        };
+        Ok(Step::send(request, |reply, _| {
+            Ok(Step::Done(match reply {
+                reply if is_revoked(&reply) => Revoked::Yes,
+                Reply::Response(response) => Revoked::Refused(response.status.as_u16()),
+                Reply::Unreachable(_) | Reply::Keys => Revoked::Unreachable,
+            }))
+        }))
+    }
+}
+
+/// How a revocation went: for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    /// The provider forgot the token.
+    Yes,
+    /// The provider has no revocation endpoint.
+    NotSupported,
+    /// It answered with this status.
+    Refused(u16),
+    /// It did not answer.
+    Unreachable,
+}

@@ -1,0 +1,336 @@
+//! Refresh without a store: new tokens for the session that the cookies show.
+//!
+//! Beside sign-in only this endpoint writes tokens. Equal refresh tokens are redeemed once; a short sealed memory
+//! follows the chain, so that a late duplicate is answered with the newest known successor. Only
+//! `invalid_grant` ends a session, and a loser clears nothing: it leaves a tombstone for the
+//! refresh token in a cookie of its own, never one that would hit the winner or a sign-out. This file never holds the memory itself.
+
+use http::HeaderMap;
+
+use crate::cookie::{Jar, Kind};
+use crate::error::Error;
+use crate::flow::exchange::{Verifying, tokens};
+use crate::flow::visible::{Ended, State};
+use crate::flow::{AgentResponse, Effects, Input, Refusal};
+use crate::handler::{Handler, MemoryKey};
+use crate::oauth::id_token::same_subject;
+use crate::oauth::token;
+use crate::rng::Rng;
+use crate::secret::Secret;
+use crate::session::{Session, SessionId, Tokens, decode_tokens, encode_tokens};
+use crate::step::{Context, Step};
+use crate::time::UnixTime;
+
+/// A refresh that this browser may have: follow it through the memory, then send it.
+pub struct Refresh {
+    session: Session,
+    activity: Activity,
+    /// The refresh token that the browser holds.
+    held: Option<Secret>,
+    /// The refresh token to look up or redeem next.
+    current: Option<Secret>,
+    hops: u8,
+}
+
+/// Who asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Activity {
+    /// A user's doing: restarts the idle clock.
+    User,
+    /// A timer's (`background=true`): does not.
+    Timer,
+}
+
+/// New tokens, not yet written into cookies.
+#[derive(Clone)]
+pub struct Refreshed {
+    tokens: Tokens,
+    id_token: IdToken,
+}
+
+/// What became of the ID token of a refresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdToken {
+    /// There was none, or it passed.
+    Good,
+    /// The keys to verify it cannot be had now. That is an outage and ends nothing: it counts as
+    /// not sent, the old one stays.
+    NoKey,
+}
+
+/// One redemption of a refresh token, shared by everybody who holds it.
+pub struct Redemption {
+    refresh_token: Secret,
+    id_token: Secret,
+}
+
+/// Where the memory leads.
+pub enum Follow {
+    /// Look up the next key.
+    Again(Refresh),
+    /// The memory has the newest tokens.
+    Ready(Refresh, Refreshed),
+    /// Nobody has redeemed this refresh token yet: send it.
+    Send(Refresh),
+}
+
+impl Refresh {
+    /// The session it is for.
+    pub fn session_id(&self) -> SessionId {
+        self.session.id
+    }
+}
+
+impl Handler {
+    /// `POST refresh`: what there is to refresh.
+    ///
+    /// # Errors
+    /// [`Error::Unauthorized`] without a session, [`Error::SessionExpired`] for one that ended.
+    pub fn refresh(&self, headers: &HeaderMap, input: &Input, now: UnixTime) -> Result<Refresh, Refusal> {
+        let activity = match input.single("background")? {
+            None | Some("false") => Activity::User,
+            Some("true") => Activity::Timer,
+            Some(_) => return Err(Error::InvalidRequest("`background` is neither true nor false").into()),
+        };
+        let jar = self.jar(headers);
+        match self.visible(&jar, now).state {
+            State::Live(session) => Ok(Refresh {
+                held: session.tokens.refresh_token.clone(),
+                current: session.tokens.refresh_token.clone(),
+                session,
+                activity,
+                hops: 0,
+            }),
+            State::Absent => Err(Error::Unauthorized("no session cookies that open").into()),
+            State::Conflict => Err(Refusal::with_cookies(
+                Error::Unauthorized("the cookies show several sessions"),
+                self.cookies.clear_everything(&jar),
+            )),
+            State::Ended { why, session } => {
+                // a late answer wrote these back after the sign-out: make sure they are dead
+                let signed_out = session.filter(|_| why == Ended::SignedOut);
+                let revoke = signed_out
+                    .map(|session| session.revocations())
+                    .unwrap_or_default();
+                let effects = Effects {
+                    revoke,
+                    ended: Vec::new(),
+                };
+                Err(Refusal {
+                    effects,
+                    ..Error::from(why).into()
+                })
+            }
+        }
+    }
+
+    /// Under which key the memory knows the refresh token that is to be redeemed next; none when
+    /// the session has no refresh token.
+    pub fn refresh_key(&self, refresh: &Refresh) -> Option<MemoryKey> {
+        refresh.current.as_ref().map(|token| self.token_key(token))
+    }
+
+    /// Goes one link along the chain: `remembered` is what the memory holds under
+    /// [`refresh_key`](Self::refresh_key).
+    pub fn follow(&self, refresh: Refresh, remembered: Option<&[u8]>, now: UnixTime) -> Follow {
+        let Some(current) = refresh.current.clone() else {
+            // no refresh token: nothing to redeem, but a user's doing still counts
+            let tokens = refresh.session.tokens.clone();
+            return Follow::Ready(refresh, Refreshed::known(tokens));
+        };
+        let opened = remembered.and_then(|sealed| self.open_memory(&self.token_key(&current), sealed));
+        match opened.and_then(|plaintext| decode_tokens(plaintext.plaintext())) {
+            Some(found) if refresh.hops < MAX_HOPS => {
+                let next = found.refresh_token.clone();
+                let mut session = refresh.session;
+                session.tokens = found;
+                Follow::Again(Refresh {
+                    current: next,
+                    session,
+                    hops: refresh.hops.saturating_add(1),
+                    ..refresh
+                })
+            }
+            // the end of the chain: where it was reached by following, its tokens serve while they
+            // are fresh; where the browser holds the newest token itself, it asks for new ones
+            _ if refresh.hops > 0 && refresh.session.tokens.access_expires_at > now.plus(FRESH) => {
+                let tokens = refresh.session.tokens.clone();
+                Follow::Ready(refresh, Refreshed::known(tokens))
+            }
+            _ => Follow::Send(refresh),
+        }
+    }
+
+    /// What [`Follow::Send`] asks to be redeemed; none without a refresh token.
+    pub fn redemption(&self, refresh: &Refresh) -> Option<Redemption> {
+        let refresh_token = refresh.current.clone()?;
+        Some(Redemption {
+            refresh_token,
+            id_token: refresh.session.tokens.id_token.clone(),
+        })
+    }
+
+    /// Redeems the refresh token (RFC 6749 §6) and checks what comes back; a new ID token keeps
+    /// `iss`, `sub` and `aud` (OIDC Core §12.2).
+    ///
+    /// # Errors
+    /// [`Error::Bug`] only; the steps fail with [`Error::SessionExpired`] for `invalid_grant`,
+    /// [`Error::ProviderUnavailable`] or [`Error::Provider`], which end nothing.
+    pub fn refresh_tokens(
+        &self,
+        redemption: &Redemption,
+        context: &Context<'_>,
+    ) -> Result<Step<Refreshed>, Error> {
+        let token = redemption.refresh_token.clone();
+        let request = token::refresh_request(&token, None, &self.app.provider, &context.provider.metadata)?;
+        let app = self.app.clone();
+        let old_id_token = redemption.id_token.clone();
+        Ok(Step::send(request, move |reply, context| {
+            let mut response =
+                token::parse_token_reply(&reply).map_err(|failure| failure.into_error(Error::GrantEnded))?;
+            // RFC 6749 §6: without a new one the old one stays valid
+            response.refresh_token.get_or_insert(token);
+            let default_life = app.session.default_token_life;
+            let Some(id_token) = response.id_token.clone() else {
+                let tokens = tokens(response, old_id_token, default_life, context.now);
+                return Ok(Step::Done(Refreshed::known(tokens)));
+            };
+            let access_token = response.access_token.clone();
+            let verifying = Verifying {
+                app,
+                id_token: id_token.clone(),
+                access_token,
+                nonce: None,
+            };
+            verifying
+                .step(context)?
+                .and_then(context, move |verified, context| {
+                    let Some(verified) = verified else {
+                        let tokens = tokens(response, old_id_token, default_life, context.now);
+                        return Ok(Step::Done(Refreshed {
+                            tokens,
+                            id_token: IdToken::NoKey,
+                        }));
+                    };
+                    let old = crate::flow::status::claims_of(&old_id_token)
+                        .ok_or(Error::Bug("the sealed ID token has no claims"))?;
+                    same_subject(&old, &verified)?;
+                    let tokens = tokens(response, id_token, default_life, context.now);
+                    Ok(Step::Done(Refreshed::known(tokens)))
+                })
+        }))
+    }
+
+    /// Turns the outcome of a refresh into this browser's answer.
+    ///
+    /// # Errors
+    /// The outcome's error; after `invalid_grant` with a tombstone for the refresh token.
+    pub fn refreshed(
+        &self,
+        headers: &HeaderMap,
+        refresh: &Refresh,
+        outcome: Result<Refreshed, Error>,
+        context: &mut Context<'_>,
+    ) -> Result<AgentResponse, Refusal> {
+        let jar = self.jar(headers);
+        match outcome {
+            Ok(refreshed) => {
+                let mut session = Session {
+                    tokens: refreshed.tokens,
+                    written_at: context.now,
+                    ..refresh.session
+                };
+                if refresh.activity == Activity::User {
+                    session.last_active = context.now;
+                }
+                let set_cookies = self.session_cookies(&session, &jar, context)?;
+                Ok(AgentResponse::json(
+                    self.session_json(&session, context.now),
+                    set_cookies,
+                ))
+            }
+            Err(error @ Error::GrantEnded) => {
+                let set_cookies = self.bury(refresh, &jar, context)?;
+                Err(Refusal {
+                    error,
+                    set_cookies,
+                    effects: Effects::default(),
+                })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Tombstones for the refresh token that this browser holds and the one that was refused.
+    fn bury(
+        &self,
+        refresh: &Refresh,
+        jar: &Jar<'_>,
+        context: &mut Context<'_>,
+    ) -> Result<Vec<http::HeaderValue>, Error> {
+        let mut refused = self.refused(jar);
+        for token in refresh.held.iter().chain(&refresh.current) {
+            refused.add_refresh_token(token);
+        }
+        self.tombstone_cookies(Kind::Refused, &refused, context.rng)
+    }
+
+    /// Seals new tokens for the short memory under the key of the refresh token that bought them;
+    /// none where the refresh token stayed the same (then there is no chain to follow).
+    pub fn remember_refresh(
+        &self,
+        key: &MemoryKey,
+        refreshed: &Refreshed,
+        rng: &mut dyn Rng,
+    ) -> Option<Vec<u8>> {
+        let rotated = refreshed
+            .tokens
+            .refresh_token
+            .as_ref()
+            .is_none_or(|token| self.token_key(token) != *key);
+        rotated.then(|| self.seal_memory(key, &encode_tokens(&refreshed.tokens), rng))
+    }
+
+    /// Under which key the memory knows the successor of a token that is to be revoked.
+    pub fn revocation_key(&self, revocation: &crate::flow::Revocation) -> MemoryKey {
+        self.token_key(&revocation.token)
+    }
+
+    /// The revocations that follow from what the memory holds under
+    /// [`revocation_key`](Self::revocation_key): the successor has to go as well.
+    pub fn revoke_successor(&self, key: &MemoryKey, sealed: &[u8]) -> Vec<crate::flow::Revocation> {
+        let tokens = self
+            .open_memory(key, sealed)
+            .and_then(|plaintext| decode_tokens(plaintext.plaintext()));
+        tokens.map(|tokens| tokens.revocations()).unwrap_or_default()
+    }
+
+    fn token_key(&self, token: &Secret) -> MemoryKey {
+        MemoryKey(self.keys.fingerprint("refresh token", token.expose().as_bytes()))
+    }
+}
+
+impl Refreshed {
+    fn known(tokens: Tokens) -> Self {
+        Self {
+            tokens,
+            id_token: IdToken::Good,
+        }
+    }
+
+    /// What became of the ID token.
+    pub fn id_token(&self) -> IdToken {
+        self.id_token
+    }
+
+    /// What has to be revoked if nobody is to have these tokens.
+    pub fn revocations(&self) -> Vec<crate::flow::Revocation> {
+        self.tokens.revocations()
+    }
+}
+
+/// How many links of the chain are followed: more refreshes than fit into the memory's minute.
+const MAX_HOPS: u8 = 32;
+
+/// Remembered tokens serve a late duplicate while the access token lives longer than this.
+const FRESH: std::time::Duration = std::time::Duration::from_secs(5);

@@ -1,0 +1,70 @@
+//! `session`: who is signed in, and how long each clock still runs.
+//!
+//! Reads only: asking never extends a session and never contacts the provider. No token is ever
+//! in the answer, and of the ID token's claims not those that belong to the protocol alone.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::HeaderMap;
+use serde_json::{Map, Value, json};
+
+use crate::error::Error;
+use crate::flow::AgentResponse;
+use crate::flow::visible::State;
+use crate::handler::Handler;
+use crate::secret::Secret;
+use crate::session::Session;
+use crate::time::UnixTime;
+
+/// Claims of use to the protocol only, hashes of secrets among them.
+const PROTOCOL_CLAIMS: [&str; 4] = ["nonce", "at_hash", "c_hash", "s_hash"];
+
+impl Handler {
+    /// `GET session`: 200 also when signed out.
+    pub fn session(&self, headers: &HeaderMap, now: UnixTime) -> AgentResponse {
+        let jar = self.jar(headers);
+        match self.visible(&jar, now).state {
+            State::Live(session) => AgentResponse::json(self.session_json(&session, now), Vec::new()),
+            State::Absent | State::Ended { .. } => AgentResponse::json(signed_out_json(), Vec::new()),
+            State::Conflict => AgentResponse {
+                failure: Some(Error::Unauthorized("the cookies show several sessions")),
+                ..AgentResponse::json(signed_out_json(), self.cookies.clear_everything(&jar))
+            },
+        }
+    }
+
+    /// The session JSON of http-api: the same for `session`, `login/end` and `refresh`.
+    pub(crate) fn session_json(&self, session: &Session, now: UnixTime) -> Value {
+        let limits = &self.app.session;
+        json!({
+            "is_logged_in": true,
+            "id_token_claims": self.visible_claims(&session.tokens.id_token),
+            "access_token_expires_in": session.honoured_until(limits).seconds_from(now),
+            "session": {
+                "id": session.id.public(),
+                "idle_expires_in": session.idle_ends_at(limits).seconds_from(now),
+                "expires_in": session.ends_at(limits).seconds_from(now),
+            },
+        })
+    }
+
+    fn visible_claims(&self, id_token: &Secret) -> Value {
+        let mut claims = claims_of(id_token).unwrap_or_default();
+        match &self.app.session.claims {
+            Some(wanted) => claims.retain(|name, _| wanted.contains(name)),
+            None => claims.retain(|name, _| !PROTOCOL_CLAIMS.contains(&name.as_str())),
+        }
+        Value::Object(claims)
+    }
+}
+
+fn signed_out_json() -> Value {
+    json!({"is_logged_in": false, "id_token_claims": null, "access_token_expires_in": null, "session": null})
+}
+
+/// The claims of an ID token that was verified before it was sealed.
+pub(crate) fn claims_of(id_token: &Secret) -> Option<Map<String, Value>> {
+    let payload = id_token.expose().split('.').nth(1)?;
+    let bytes = URL_SAFE_NO_PAD.decode(payload).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}

@@ -1,0 +1,122 @@
+//! What an agent endpoint can see of sessions in a request's cookies.
+//!
+//! The anchor says which session; the narrow session cookie counts only when the id inside its
+//! seal equals the anchor's. Several anchors with different ids open nothing. Never decides
+//! whether a request is trusted (`guard`), never writes.
+
+use crate::cookie::{Jar, Kind};
+use crate::error::Error;
+use crate::handler::Handler;
+use crate::session::{Anchor, Session};
+use crate::time::UnixTime;
+use crate::tombstones::Tombstones;
+
+pub(crate) struct Visible {
+    pub(crate) tombstones: Tombstones,
+    pub(crate) state: State,
+    /// Every session whose anchor opens, whatever else is wrong with it.
+    pub(crate) anchors: Vec<Anchor>,
+}
+
+pub(crate) enum State {
+    /// No anchor, or an anchor without its session cookie.
+    Absent,
+    /// Anchors of different sessions: nobody can say which is meant.
+    Conflict,
+    /// It was a session once. Where it still shows its tokens, they are here.
+    Ended { why: Ended, session: Option<Session> },
+    /// A session.
+    Live(Session),
+}
+
+/// Why a session is over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    SignedOut,
+    Absolute,
+    Idle,
+    /// Its refresh token was refused.
+    Refused,
+}
+
+impl From<Ended> for Error {
+    fn from(why: Ended) -> Self {
+        match why {
+            Ended::SignedOut => Self::SessionExpired("signed out"),
+            Ended::Absolute => Self::SessionExpired("absolute limit"),
+            Ended::Idle => Self::SessionExpired("idle limit"),
+            Ended::Refused => Self::GrantEnded,
+        }
+    }
+}
+
+impl Handler {
+    /// Looks at the cookies of an agent request.
+    pub(crate) fn visible(&self, jar: &Jar<'_>, now: UnixTime) -> Visible {
+        let tombstones = self.tombstones(jar);
+        let anchors: Vec<Anchor> = self
+            .cookies
+            .open(Kind::Access, jar, &self.keys)
+            .filter_map(|opened| Anchor::decode(opened.plaintext()))
+            .collect();
+        let state = self.state(jar, &tombstones, &anchors, now);
+        Visible {
+            tombstones,
+            state,
+            anchors,
+        }
+    }
+
+    fn state(&self, jar: &Jar<'_>, tombstones: &Tombstones, anchors: &[Anchor], now: UnixTime) -> State {
+        let usable = || {
+            anchors
+                .iter()
+                .filter(|anchor| !tombstones.has_session(anchor.id) && anchor.ends_at > now)
+        };
+        let Some(anchor) = usable().max_by_key(|anchor| anchor.honoured_until) else {
+            return match anchors.first() {
+                None => State::Absent,
+                Some(anchor) => State::Ended {
+                    why: if tombstones.has_session(anchor.id) {
+                        Ended::SignedOut
+                    } else {
+                        Ended::Absolute
+                    },
+                    session: self.session_of(anchor, jar),
+                },
+            };
+        };
+        if usable().any(|other| other.id != anchor.id) {
+            return State::Conflict;
+        }
+        let Some(session) = self.session_of(anchor, jar) else {
+            return State::Absent;
+        };
+        if session
+            .tokens
+            .refresh_token
+            .as_ref()
+            .is_some_and(|token| self.refused(jar).has_refresh_token(token))
+        {
+            return State::Ended {
+                why: Ended::Refused,
+                session: Some(session),
+            };
+        }
+        if session.idle_ends_at(&self.app.session) <= now {
+            return State::Ended {
+                why: Ended::Idle,
+                session: Some(session),
+            };
+        }
+        State::Live(session)
+    }
+
+    /// The newest session record that belongs to the anchor.
+    pub(crate) fn session_of(&self, anchor: &Anchor, jar: &Jar<'_>) -> Option<Session> {
+        self.cookies
+            .open(Kind::Session, jar, &self.keys)
+            .filter_map(|opened| Session::join(anchor, opened.plaintext()))
+            .max_by_key(|session| session.written_at)
+    }
+}

@@ -1,0 +1,103 @@
+//! `Handler`: one application's configuration and keys, and every question a shell may ask.
+//!
+//! The methods live in `flow/`; this is the list of them, in the order of a user's day:
+//!
+//! | question | method | answer |
+//! |---|---|---|
+//! | begin a sign-in (fetch) | [`login_start`](Handler::login_start) | [`AgentResponse`](crate::flow::AgentResponse) |
+//! | begin a sign-in (navigation) | [`login`](Handler::login) | [`AgentResponse`](crate::flow::AgentResponse) |
+//! | the provider returned (navigation) | [`callback`](Handler::callback) | [`Arrival`](crate::flow::Arrival) |
+//! | the provider returned (fetch) | [`login_end`](Handler::login_end) | [`Arrival`](crate::flow::Arrival) |
+//! | redeem the code | [`redeem`](Handler::redeem), [`complete`](Handler::complete) | a step, then the answer |
+//! | an API call (hot path) | [`api`](Handler::api) | [`Decision`](crate::flow::Decision) |
+//! | who is signed in | [`session`](Handler::session) | [`AgentResponse`](crate::flow::AgentResponse) |
+//! | new tokens | [`refresh`](Handler::refresh), [`refresh_tokens`](Handler::refresh_tokens), [`refreshed`](Handler::refreshed) | a plan, a step, the answer |
+//! | sign out | [`logout`](Handler::logout), [`revoke`](Handler::revoke) | the answer, then steps |
+//! | at the provider and back | [`logout_continue`](Handler::logout_continue), [`logout_callback`](Handler::logout_callback) | [`AgentResponse`](crate::flow::AgentResponse) |
+//!
+//! It holds no provider state (that is an argument, see [`Context`](crate::step::Context)) and
+//! does no I/O.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use crate::config::{Application, Callback};
+use crate::cookie::{Cookies, Jar, Kind};
+use crate::error::Error;
+use crate::seal::{Associated, KeyRing, Opened, Purpose};
+
+/// One application's decisions.
+pub struct Handler {
+    pub(crate) app: Arc<Application>,
+    pub(crate) keys: Arc<KeyRing>,
+    pub(crate) cookies: Cookies,
+}
+
+/// Names an entry of the short memory (refresh and redemption): a keyed digest, no secret.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct MemoryKey(pub(crate) [u8; 32]);
+
+impl Handler {
+    /// A handler for one application.
+    ///
+    /// # Errors
+    /// [`Error::Bug`] when the application's base path cannot be a cookie's path, which a checked
+    /// configuration rules out.
+    pub fn new(app: Arc<Application>, keys: Arc<KeyRing>) -> Result<Self, Error> {
+        let cookies = Cookies::new(&app.id, &app.base_path, &app.callback)?;
+        Ok(Self { app, keys, cookies })
+    }
+
+    /// The application it decides for.
+    pub fn application(&self) -> &Arc<Application> {
+        &self.app
+    }
+
+    /// The cookies of a request.
+    pub(crate) fn jar<'a>(&self, headers: &'a HeaderMap) -> Jar<'a> {
+        Jar::of(headers)
+    }
+
+    /// Whether a cookie of this kind was sent, whole or in chunks, whatever is in it.
+    pub(crate) fn shows(&self, kind: Kind, jar: &Jar<'_>) -> bool {
+        let name = self.cookies.name(kind);
+        jar.present(&name) || jar.present(&format!("{name}.1"))
+    }
+
+    /// The redirect URI registered at the provider.
+    pub(crate) fn redirect_uri(&self) -> String {
+        match &self.app.callback {
+            Callback::Agent => self.agent_url("callback"),
+            Callback::Spa(url) => url.as_str().to_owned(),
+        }
+    }
+
+    /// An endpoint of the agent as an absolute URL.
+    pub(crate) fn agent_url(&self, endpoint: &str) -> String {
+        format!("{}{}/{endpoint}", self.app.url.as_str(), self.app.base_path)
+    }
+
+    /// Seals an entry of the short memory.
+    pub(crate) fn seal_memory(
+        &self,
+        key: &MemoryKey,
+        plaintext: &[u8],
+        rng: &mut dyn crate::rng::Rng,
+    ) -> Vec<u8> {
+        self.keys.seal(Purpose::Memory, &self.memory(key), plaintext, rng)
+    }
+
+    /// Opens an entry of the short memory.
+    pub(crate) fn open_memory(&self, key: &MemoryKey, sealed: &[u8]) -> Option<Opened> {
+        self.keys.open(Purpose::Memory, &self.memory(key), sealed)
+    }
+
+    fn memory<'a>(&'a self, key: &'a MemoryKey) -> Associated<'a> {
+        Associated {
+            application: &self.app.id,
+            name: "memory",
+            chunk_header: &key.0,
+        }
+    }
+}

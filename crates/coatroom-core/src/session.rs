@@ -1,0 +1,496 @@
+//! The session and what the cookies hold of it: five records with compact, versioned encodings.
+//!
+//! Each record is a CBOR array whose fields are numbered: a later version appends fields, and an
+//! older record still opens. Times inside are enforced even if a browser ignores `Max-Age`. This
+//! file never seals, reads a cookie header or decides who may call what; it knows the clocks.
+
+use std::time::Duration;
+
+use minicbor::bytes::{ByteArray, ByteSlice};
+use minicbor::{CborLen, Decode, Encode};
+use zeroize::Zeroizing;
+
+use crate::config::SessionLimits;
+use crate::packed::{pack, unpack};
+use crate::rng::{Rng, random};
+use crate::seal::digest8;
+use crate::secret::Secret;
+use crate::time::UnixTime;
+use crate::tombstones::Tombstones;
+
+/// How long one sign-in may take, and one sign-out round trip.
+pub(crate) const TRANSACTION_LIFE: Duration = Duration::from_secs(600);
+
+/// A session's id. It changes at sign-in, never at refresh, and opens nothing by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SessionId(pub [u8; 16]);
+
+impl SessionId {
+    /// A new, unpredictable id.
+    pub(crate) fn generate(rng: &mut dyn Rng) -> Self {
+        Self(random(rng))
+    }
+
+    /// The id that is shown to the SPA: a digest, never the id itself.
+    pub fn public(&self) -> String {
+        use base64::Engine as _;
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest8("public session id", &self.0))
+    }
+}
+
+/// What the provider gave for this session, newest state.
+#[derive(Clone)]
+pub(crate) struct Tokens {
+    pub(crate) access_token: Secret,
+    /// The token's own expiry.
+    pub(crate) access_expires_at: UnixTime,
+    pub(crate) refresh_token: Option<Secret>,
+    /// Verified; its claims are what `session` answers.
+    pub(crate) id_token: Secret,
+}
+
+/// A session: the sum of what the anchor and the session cookie hold.
+#[derive(Clone)]
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) created_at: UnixTime,
+    /// The last sign of a user: sign-in, or a refresh that was not a timer's.
+    pub(crate) last_active: UnixTime,
+    /// When its tokens were last written; the newest of several written records wins.
+    pub(crate) written_at: UnixTime,
+    /// Digest of the `state` that made it: posting `login/end` again is answered with it.
+    pub(crate) login_state: [u8; 8],
+    pub(crate) tokens: Tokens,
+}
+
+impl Session {
+    /// When the session ends whatever the user does: the absolute limit, or the access token's
+    /// expiry where no refresh token can bring another.
+    pub(crate) fn ends_at(&self, limits: &SessionLimits) -> UnixTime {
+        let absolute = self.created_at.plus(limits.absolute);
+        match self.tokens.refresh_token {
+            Some(_) => absolute,
+            None => absolute.min(self.tokens.access_expires_at),
+        }
+    }
+
+    /// When the session ends if the user does nothing more.
+    pub(crate) fn idle_ends_at(&self, limits: &SessionLimits) -> UnixTime {
+        self.last_active.plus(limits.idle).min(self.ends_at(limits))
+    }
+
+    /// Until when API calls are served before a refresh is demanded. API calls write nothing, so
+    /// the access cookie is honoured for half the idle time after the last sign of a user: the
+    /// refresh this forces is the next sign.
+    pub(crate) fn honoured_until(&self, limits: &SessionLimits) -> UnixTime {
+        let half_idle = self.last_active.plus(limits.idle / 2);
+        self.tokens
+            .access_expires_at
+            .min(half_idle)
+            .min(self.ends_at(limits))
+    }
+
+    /// The anchor's plaintext.
+    pub(crate) fn encode_anchor(&self, limits: &SessionLimits) -> Zeroizing<Vec<u8>> {
+        let access_token = pack(&self.tokens.access_token);
+        encode(&AnchorRecord {
+            id: ByteArray::from(self.id.0),
+            ends_at: self.ends_at(limits).0,
+            honoured_until: self.honoured_until(limits).0,
+            access_token: bytes(&access_token),
+        })
+    }
+
+    /// The session cookie's plaintext: everything but the access token.
+    pub(crate) fn encode_session(&self) -> Zeroizing<Vec<u8>> {
+        let refresh_token = self.tokens.refresh_token.as_ref().map(pack);
+        let id_token = pack(&self.tokens.id_token);
+        encode(&SessionRecord {
+            id: ByteArray::from(self.id.0),
+            created_at: self.created_at.0,
+            last_active: self.last_active.0,
+            written_at: self.written_at.0,
+            login_state: ByteArray::from(self.login_state),
+            access_expires_at: self.tokens.access_expires_at.0,
+            refresh_token: refresh_token.as_ref().map(|packed| bytes(packed)),
+            id_token: bytes(&id_token),
+        })
+    }
+
+    /// Puts a session together from its two halves; none unless the ids are equal.
+    pub(crate) fn join(anchor: &Anchor, session: &[u8]) -> Option<Self> {
+        let record: SessionRecord<'_> = minicbor::decode(session).ok()?;
+        if *record.id != anchor.id.0 {
+            return None;
+        }
+        let refresh_token = match record.refresh_token {
+            Some(packed) => Some(unpack(packed)?),
+            None => None,
+        };
+        Some(Self {
+            id: anchor.id,
+            created_at: UnixTime(record.created_at),
+            last_active: UnixTime(record.last_active),
+            written_at: UnixTime(record.written_at),
+            login_state: *record.login_state,
+            tokens: Tokens {
+                access_token: anchor.access_token.clone(),
+                access_expires_at: UnixTime(record.access_expires_at),
+                refresh_token,
+                id_token: unpack(record.id_token)?,
+            },
+        })
+    }
+}
+
+/// What an API call needs: the anchor, opened.
+#[derive(Clone)]
+pub(crate) struct Anchor {
+    pub(crate) id: SessionId,
+    pub(crate) ends_at: UnixTime,
+    pub(crate) honoured_until: UnixTime,
+    pub(crate) access_token: Secret,
+}
+
+impl Anchor {
+    pub(crate) fn decode(plaintext: &[u8]) -> Option<Self> {
+        let record: AnchorRecord<'_> = minicbor::decode(plaintext).ok()?;
+        Some(Self {
+            id: SessionId(*record.id),
+            ends_at: UnixTime(record.ends_at),
+            honoured_until: UnixTime(record.honoured_until),
+            access_token: unpack(record.access_token)?,
+        })
+    }
+}
+
+/// One pending sign-in, sealed in its login cookie.
+pub(crate) struct LoginTransaction {
+    pub(crate) state: Secret,
+    pub(crate) nonce: Secret,
+    pub(crate) verifier: Secret,
+    /// Absolute, validated when received and again when used.
+    pub(crate) return_to: String,
+    pub(crate) started_at: UnixTime,
+    /// The sessions that were visible at the start; they end when this sign-in succeeds.
+    pub(crate) replaces: Vec<SessionId>,
+    /// For a step-up: the user who must come back.
+    pub(crate) expected_sub: Option<String>,
+    /// The tombstones visible at the start: the callback cannot see their cookie and may have to
+    /// write it.
+    pub(crate) tombstones: Tombstones,
+}
+
+impl LoginTransaction {
+    pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
+        encode(&LoginRecord {
+            state: self.state.expose(),
+            nonce: self.nonce.expose(),
+            verifier: self.verifier.expose(),
+            return_to: self.return_to.clone(),
+            started_at: self.started_at.0,
+            replaces: self.replaces.iter().map(|id| ByteArray::from(id.0)).collect(),
+            expected_sub: self.expected_sub.clone(),
+            tombstones: self.tombstones.record(),
+        })
+    }
+
+    pub(crate) fn decode(plaintext: &[u8]) -> Option<Self> {
+        let record: LoginRecord<'_> = minicbor::decode(plaintext).ok()?;
+        Some(Self {
+            state: Secret::new(record.state),
+            nonce: Secret::new(record.nonce),
+            verifier: Secret::new(record.verifier),
+            return_to: record.return_to,
+            started_at: UnixTime(record.started_at),
+            replaces: record.replaces.iter().map(|id| SessionId(**id)).collect(),
+            expected_sub: record.expected_sub,
+            tombstones: Tombstones::from_record(&record.tombstones),
+        })
+    }
+
+    /// Whether the transaction is too old to be used, or from a future that no two replicas' clocks
+    /// are apart: from before a clock was set back.
+    pub(crate) fn is_expired(&self, now: UnixTime) -> bool {
+        is_over(self.started_at, now)
+    }
+}
+
+/// One RP-initiated logout on its way, sealed in the logout cookie.
+pub(crate) struct LogoutTransaction {
+    pub(crate) state: Secret,
+    pub(crate) id_token_hint: Option<Secret>,
+    pub(crate) started_at: UnixTime,
+}
+
+impl LogoutTransaction {
+    pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let id_token_hint = self.id_token_hint.as_ref().map(pack);
+        encode(&LogoutRecord {
+            state: self.state.expose(),
+            id_token_hint: id_token_hint.as_ref().map(|packed| bytes(packed)),
+            started_at: self.started_at.0,
+        })
+    }
+
+    pub(crate) fn decode(plaintext: &[u8]) -> Option<Self> {
+        let record: LogoutRecord<'_> = minicbor::decode(plaintext).ok()?;
+        Some(Self {
+            state: Secret::new(record.state),
+            id_token_hint: record.id_token_hint.and_then(|packed| unpack(packed)),
+            started_at: UnixTime(record.started_at),
+        })
+    }
+
+    pub(crate) fn is_expired(&self, now: UnixTime) -> bool {
+        is_over(self.started_at, now)
+    }
+}
+
+fn is_over(started_at: UnixTime, now: UnixTime) -> bool {
+    now >= started_at.plus(TRANSACTION_LIFE) || started_at >= now.plus(TRANSACTION_LIFE)
+}
+
+/// What the short memory of a refresh or a redemption holds, under its own seal.
+pub(crate) fn encode_tokens(tokens: &Tokens) -> Zeroizing<Vec<u8>> {
+    let access_token = pack(&tokens.access_token);
+    let refresh_token = tokens.refresh_token.as_ref().map(pack);
+    let id_token = pack(&tokens.id_token);
+    encode(&TokensRecord {
+        access_token: bytes(&access_token),
+        access_expires_at: tokens.access_expires_at.0,
+        refresh_token: refresh_token.as_ref().map(|packed| bytes(packed)),
+        id_token: bytes(&id_token),
+    })
+}
+
+/// The reverse of [`encode_tokens`].
+pub(crate) fn decode_tokens(plaintext: &[u8]) -> Option<Tokens> {
+    let record: TokensRecord<'_> = minicbor::decode(plaintext).ok()?;
+    Some(Tokens {
+        access_token: unpack(record.access_token)?,
+        access_expires_at: UnixTime(record.access_expires_at),
+        refresh_token: match record.refresh_token {
+            Some(packed) => Some(unpack(packed)?),
+            None => None,
+        },
+        id_token: unpack(record.id_token)?,
+    })
+}
+
+fn bytes(packed: &[u8]) -> &ByteSlice {
+    packed.into()
+}
+
+/// Encodes into a buffer of the right size, so that growing leaves no copy of a token behind.
+pub(crate) fn encode<T: Encode<()> + CborLen<()>>(record: &T) -> Zeroizing<Vec<u8>> {
+    let mut out = Zeroizing::new(Vec::with_capacity(minicbor::len(record)));
+    minicbor::encode(record, &mut *out).expect("writing into a vector cannot fail");
+    out
+}
+
+#[derive(Encode, Decode, CborLen)]
+struct AnchorRecord<'a> {
+    #[n(0)]
+    id: ByteArray<16>,
+    #[n(1)]
+    ends_at: u64,
+    #[n(2)]
+    honoured_until: u64,
+    #[b(3)]
+    access_token: &'a ByteSlice,
+}
+
+#[derive(Encode, Decode, CborLen)]
+struct SessionRecord<'a> {
+    #[n(0)]
+    id: ByteArray<16>,
+    #[n(1)]
+    created_at: u64,
+    #[n(2)]
+    last_active: u64,
+    #[n(3)]
+    written_at: u64,
+    #[n(4)]
+    login_state: ByteArray<8>,
+    #[n(5)]
+    access_expires_at: u64,
+    #[b(6)]
+    refresh_token: Option<&'a ByteSlice>,
+    #[b(7)]
+    id_token: &'a ByteSlice,
+}
+
+#[derive(Encode, Decode, CborLen)]
+struct LoginRecord<'a> {
+    #[b(0)]
+    state: &'a str,
+    #[b(1)]
+    nonce: &'a str,
+    #[b(2)]
+    verifier: &'a str,
+    #[n(3)]
+    return_to: String,
+    #[n(4)]
+    started_at: u64,
+    #[n(5)]
+    replaces: Vec<ByteArray<16>>,
+    #[n(6)]
+    expected_sub: Option<String>,
+    #[n(7)]
+    tombstones: Vec<ByteArray<8>>,
+}
+
+#[derive(Encode, Decode, CborLen)]
+struct LogoutRecord<'a> {
+    #[b(0)]
+    state: &'a str,
+    #[b(1)]
+    id_token_hint: Option<&'a ByteSlice>,
+    #[n(2)]
+    started_at: u64,
+}
+
+#[derive(Encode, Decode, CborLen)]
+struct TokensRecord<'a> {
+    #[b(0)]
+    access_token: &'a ByteSlice,
+    #[n(1)]
+    access_expires_at: u64,
+    #[b(2)]
+    refresh_token: Option<&'a ByteSlice>,
+    #[b(3)]
+    id_token: &'a ByteSlice,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> SessionLimits {
+        SessionLimits {
+            idle: Duration::from_secs(1800),
+            absolute: Duration::from_secs(43_200),
+            default_token_life: Duration::from_secs(300),
+            claims: None,
+        }
+    }
+
+    fn session(refresh_token: Option<&str>) -> Session {
+        Session {
+            id: SessionId([7; 16]),
+            created_at: UnixTime(1_000_000),
+            last_active: UnixTime(1_000_000),
+            written_at: UnixTime(1_000_000),
+            login_state: [3; 8],
+            tokens: Tokens {
+                access_token: Secret::new("opaque-access"),
+                access_expires_at: UnixTime(1_000_300),
+                refresh_token: refresh_token.map(Secret::new),
+                id_token: Secret::new("aGVhZA.Ym9keQ.c2ln"),
+            },
+        }
+    }
+
+    #[test]
+    fn the_two_halves_make_the_session_again() {
+        let session = session(Some("refresh"));
+        let anchor = Anchor::decode(&session.encode_anchor(&limits())).expect("decodes");
+        let joined = Session::join(&anchor, &session.encode_session()).expect("joins");
+        assert!(joined.tokens.refresh_token == Some(Secret::new("refresh")));
+        assert!(joined.tokens.access_token == Secret::new("opaque-access"));
+        assert!(joined.tokens.id_token == session.tokens.id_token);
+        assert_eq!(joined.login_state, [3; 8]);
+    }
+
+    #[test]
+    fn halves_of_two_sessions_never_join() {
+        let one = session(Some("refresh"));
+        let other = Session {
+            id: SessionId([8; 16]),
+            ..session(Some("refresh"))
+        };
+        let anchor = Anchor::decode(&one.encode_anchor(&limits())).expect("decodes");
+        assert!(Session::join(&anchor, &other.encode_session()).is_none());
+    }
+
+    #[test]
+    fn clocks_table() {
+        struct Case {
+            name: &'static str,
+            refresh_token: Option<&'static str>,
+            token_life: u64,
+            active_after: u64,
+            ends: u64,
+            idle_ends: u64,
+            honoured: u64,
+        }
+        let cases = [
+            Case {
+                name: "short token",
+                refresh_token: Some("r"),
+                token_life: 300,
+                active_after: 0,
+                ends: 43_200,
+                idle_ends: 1800,
+                honoured: 300,
+            },
+            Case {
+                name: "long token: half the idle time",
+                refresh_token: Some("r"),
+                token_life: 3600,
+                active_after: 0,
+                ends: 43_200,
+                idle_ends: 1800,
+                honoured: 900,
+            },
+            Case {
+                name: "no refresh token: ends with the access token",
+                refresh_token: None,
+                token_life: 600,
+                active_after: 0,
+                ends: 600,
+                idle_ends: 600,
+                honoured: 600,
+            },
+            Case {
+                name: "near the absolute limit",
+                refresh_token: Some("r"),
+                token_life: 90_000,
+                active_after: 43_000,
+                ends: 43_200,
+                idle_ends: 43_200,
+                honoured: 43_200,
+            },
+        ];
+        for case in cases {
+            let mut session = session(case.refresh_token);
+            let start = session.created_at.0;
+            session.tokens.access_expires_at = UnixTime(start + case.token_life);
+            session.last_active = UnixTime(start + case.active_after);
+            assert_eq!(session.ends_at(&limits()).0 - start, case.ends, "{}", case.name);
+            assert_eq!(
+                session.idle_ends_at(&limits()).0 - start,
+                case.idle_ends,
+                "{}",
+                case.name
+            );
+            assert_eq!(
+                session.honoured_until(&limits()).0 - start,
+                case.honoured,
+                "{}",
+                case.name
+            );
+        }
+    }
+
+    #[test]
+    fn garbage_decodes_to_nothing() {
+        for garbage in [&b""[..], b"\x84", b"\xff\xff\xff", &[0x9f; 64], b"\x84\x50"] {
+            assert!(Anchor::decode(garbage).is_none());
+            assert!(LoginTransaction::decode(garbage).is_none());
+            assert!(LogoutTransaction::decode(garbage).is_none());
+            assert!(decode_tokens(garbage).is_none());
+        }
+    }
+}
