@@ -1,0 +1,68 @@
+//! What travels beside a request: who sent it, which route it matched, whose session it carries.
+//!
+//! The listener inserts [`Peer`], the Layer the rest; the inner service reads them. None of them
+//! is ever taken from, or written to, a header by this file, and none of them holds a token.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use coatroom_core::config::{Application, Route};
+use http::HeaderValue;
+
+/// The other end of the connection that a request came over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// Its address; none for a Unix socket.
+    pub address: Option<IpAddr>,
+    /// Whether this process ended the TLS connection.
+    pub tls: bool,
+}
+
+/// The application and route that a request matched. Only these choose an upstream.
+#[derive(Clone)]
+pub struct Matched {
+    /// The application.
+    pub application: Arc<Application>,
+    /// The index of the route in [`Application::routes`].
+    pub route: usize,
+}
+
+impl Matched {
+    /// The route.
+    ///
+    /// # Panics
+    /// When `route` is not an index into the application's routes: they come from one look-up.
+    pub fn route(&self) -> &Route {
+        self.application
+            .routes
+            .get(self.route)
+            .expect("the index came from a look-up in these routes")
+    }
+}
+
+/// The id inside the session's anchor: names a session to this process, opens nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SessionId(pub [u8; 16]);
+
+impl SessionId {
+    /// The id as `session` shows it: for logs and support, says nothing about the id itself.
+    pub fn public(&self) -> String {
+        coatroom_core::session::SessionId(self.0).public()
+    }
+}
+
+/// The id of one request, always generated here: a client's own is never accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(pub(crate) HeaderValue);
+
+impl RequestId {
+    /// The id as text, for the log.
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+
+    /// The id as a header value, for `x-request-id`.
+    pub fn header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}

@@ -1,0 +1,262 @@
+//! The request body on its way to the upstream: counted, bounded, never buffered.
+//!
+//! A frame that would pass the limit is not sent: the body fails, and with it the upstream
+//! connection. The body also notes when it last moved and whether it waits for the client, so
+//! that a deadline for the upstream's answer does not count the client's time. It never changes
+//! a byte; trailers pass, but for those that would not pass as headers.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use coatroom_core::headers;
+use http::HeaderName;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+
+/// What an inner service needs of a request body.
+pub trait RequestBody: Body<Data = Bytes, Error: Into<BoxError>> + 'static {}
+
+impl<B> RequestBody for B where B: Body<Data = Bytes, Error: Into<BoxError>> + 'static {}
+
+/// Any error.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+pin_project! {
+    /// A request body with a limit.
+    pub(super) struct LimitedBody<B> {
+        #[pin]
+        inner: B,
+        left: u64,
+        csrf_header: HeaderName,
+        progress: Option<Rc<Progress>>,
+    }
+}
+
+/// How an upload is doing.
+pub(super) struct Progress {
+    moved: Cell<Instant>,
+    client: Cell<Client>,
+}
+
+/// Who is to move the request body next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Client {
+    /// The client owes bytes.
+    Awaited,
+    /// The body is over, or the upstream is slow to take it.
+    NotAwaited,
+}
+
+/// Why a request body failed. The causes are the client's.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RequestBodyError {
+    #[error("request body over the limit")]
+    TooLarge,
+    #[error("the client broke off its request body")]
+    Broken(#[source] BoxError),
+}
+
+impl<B: RequestBody> LimitedBody<B> {
+    /// Puts the limit on a body; none when the body already says that it is longer.
+    pub(super) fn new(inner: B, limit: u64, csrf_header: HeaderName) -> Option<Self> {
+        if inner.size_hint().lower() > limit {
+            return None;
+        }
+        let progress = (!inner.is_end_stream()).then(|| {
+            Rc::new(Progress {
+                moved: Cell::new(Instant::now()),
+                client: Cell::new(Client::NotAwaited),
+            })
+        });
+        Some(Self {
+            inner,
+            left: limit,
+            csrf_header,
+            progress,
+        })
+    }
+
+    /// How the upload is doing; none when there is no body.
+    pub(super) fn progress(&self) -> Option<Rc<Progress>> {
+        self.progress.clone()
+    }
+}
+
+impl Progress {
+    /// When the last frame went through.
+    pub(super) fn moved(&self) -> Instant {
+        self.moved.get()
+    }
+
+    /// Who is to move next.
+    pub(super) fn client(&self) -> Client {
+        self.client.get()
+    }
+}
+
+impl<B: RequestBody> Body for LimitedBody<B> {
+    type Data = Bytes;
+    type Error = RequestBodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        let this = self.project();
+        let polled = this.inner.poll_frame(cx);
+        if let Some(progress) = this.progress {
+            if polled.is_pending() {
+                progress.client.set(Client::Awaited);
+            } else {
+                progress.client.set(Client::NotAwaited);
+                progress.moved.set(Instant::now());
+            }
+        }
+        let mut frame = match ready!(polled) {
+            None => return Poll::Ready(None),
+            Some(Err(error)) => return Poll::Ready(Some(Err(RequestBodyError::Broken(error.into())))),
+            Some(Ok(frame)) => frame,
+        };
+        if let Some(data) = frame.data_ref() {
+            let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+            match this.left.checked_sub(length) {
+                Some(left) => *this.left = left,
+                None => return Poll::Ready(Some(Err(RequestBodyError::TooLarge))),
+            }
+        }
+        if let Some(trailers) = frame.trailers_mut() {
+            headers::strip_request_trailers(trailers, this.csrf_header);
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{FutureExt as _, stream};
+    use http_body_util::{BodyExt as _, Full, StreamBody};
+
+    use super::*;
+
+    fn limited<B: RequestBody>(inner: B, limit: u64) -> Option<LimitedBody<B>> {
+        LimitedBody::new(inner, limit, HeaderName::from_static("token-handler-version"))
+    }
+
+    fn chunks(sizes: &[usize]) -> impl RequestBody {
+        let frames: Vec<Result<_, std::io::Error>> = sizes
+            .iter()
+            .map(|size| Ok(Frame::data(Bytes::from(vec![0; *size]))))
+            .collect();
+        StreamBody::new(stream::iter(frames))
+    }
+
+    #[test]
+    fn a_declared_length_over_the_limit_is_refused_before_a_byte() {
+        assert!(limited(Full::new(Bytes::from_static(b"12345")), 4).is_none());
+        assert!(limited(Full::new(Bytes::from_static(b"1234")), 4).is_some());
+    }
+
+    #[test]
+    fn a_body_passes_up_to_the_limit_and_fails_beyond() {
+        for (name, sizes, limit, passes) in [
+            ("empty", &[][..], 0, true),
+            ("one chunk below", &[3], 4, true),
+            ("exactly the limit", &[3, 1], 4, true),
+            ("one byte over", &[3, 2], 4, false),
+            ("at once over", &[9], 4, false),
+            ("nothing allowed", &[1], 0, false),
+        ] {
+            let body = limited(chunks(sizes), limit).expect("length unknown");
+            let outcome = body.collect().now_or_never().expect("never pending");
+            assert_eq!(outcome.is_ok(), passes, "{name}");
+            if let Err(error) = outcome {
+                assert!(matches!(error, RequestBodyError::TooLarge), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_clients_failure_is_told_from_the_limit() {
+        let failing = StreamBody::new(stream::iter([Err::<Frame<Bytes>, _>(std::io::Error::other(
+            "left",
+        ))]));
+        let body = limited(failing, 9).expect("length unknown");
+        let outcome = body.collect().now_or_never().expect("never pending");
+        assert!(matches!(outcome, Err(RequestBodyError::Broken(_))));
+    }
+
+    #[test]
+    fn trailers_pass_and_do_not_count() {
+        let trailers: http::HeaderMap = [(http::header::ETAG, http::HeaderValue::from_static("1"))]
+            .into_iter()
+            .collect();
+        let frames: [Result<_, std::io::Error>; 2] = [
+            Ok(Frame::data(Bytes::from_static(b"1234"))),
+            Ok(Frame::trailers(trailers.clone())),
+        ];
+        let body = limited(StreamBody::new(stream::iter(frames)), 4).expect("length unknown");
+        let collected = body
+            .collect()
+            .now_or_never()
+            .expect("never pending")
+            .expect("passes");
+        assert_eq!(collected.trailers(), Some(&trailers));
+    }
+
+    #[test]
+    fn what_does_not_pass_as_a_header_does_not_pass_as_a_trailer() {
+        let trailers: http::HeaderMap = [
+            ("x-sum", "6"),
+            ("x-forwarded-user", "admin"),
+            ("x_forwarded_user", "admin"),
+            ("cookie", "a=b"),
+            ("content-length", "1"),
+            ("token-handler-version", "1"),
+        ]
+        .into_iter()
+        .map(|(name, value)| {
+            (
+                HeaderName::from_static(name),
+                http::HeaderValue::from_static(value),
+            )
+        })
+        .collect();
+        let frames = [Ok::<_, std::io::Error>(Frame::trailers(trailers))];
+        let body = limited(StreamBody::new(stream::iter(frames)), 4).expect("length unknown");
+        let collected = body
+            .collect()
+            .now_or_never()
+            .expect("never pending")
+            .expect("passes");
+        let names: Vec<_> = collected.trailers().expect("trailers").keys().collect();
+        assert_eq!(names, ["x-sum"]);
+    }
+
+    #[test]
+    fn it_is_known_whether_the_client_is_awaited() {
+        let waiting = StreamBody::new(stream::pending::<Result<Frame<Bytes>, std::io::Error>>());
+        let mut body = limited(waiting, 4).expect("length unknown");
+        let progress = body.progress().expect("there is a body");
+        assert_eq!(progress.client(), Client::NotAwaited);
+        assert!(body.frame().now_or_never().is_none());
+        assert_eq!(progress.client(), Client::Awaited);
+        assert!(
+            limited(Full::<Bytes>::default(), 4)
+                .expect("empty")
+                .progress()
+                .is_none()
+        );
+    }
+}
