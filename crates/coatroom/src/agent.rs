@@ -1,0 +1,399 @@
+//! The OAuth agent: for each endpoint, core step → provider → core step.
+//!
+//! Runs on the control runtime. Every check is the core's; this file only fetches what the core
+//! asks for, lets equal requests share one flight, and carries out the effects beside an answer.
+//! It never reads a cookie itself.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use coatroom_core::config::Origin;
+use coatroom_core::error::Error;
+use coatroom_core::flow::{
+    AgentResponse, Arrival, CodeExchange, Effects, Follow, IdToken, Input, Redemption, Refresh, Refreshed,
+    Refusal, Revocation, Revoked, SignedIn,
+};
+use coatroom_core::guard::Navigation;
+use coatroom_core::route::Endpoint;
+use coatroom_core::step::{Context, Step};
+use http::HeaderMap;
+
+use crate::clock::SystemRng;
+use crate::flights::{Found, Landing};
+use crate::handler::{App, Shared};
+use crate::telemetry;
+
+/// A request to an agent endpoint that its guard let pass.
+pub(crate) struct AgentCall {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) headers: HeaderMap,
+    pub(crate) query: String,
+    pub(crate) body: Bytes,
+    /// The listed origin of a fetch.
+    pub(crate) origin: Option<Origin>,
+    /// What kind of navigation it is.
+    pub(crate) navigation: Option<Navigation>,
+}
+
+/// Serves one call, effects included.
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    app: Arc<App>,
+    call: AgentCall,
+) -> Result<AgentResponse, Refusal> {
+    let mut outcome = answer(&shared, &app, &call).await;
+    let effects = match &mut outcome {
+        Ok(answer) => std::mem::take(&mut answer.effects),
+        Err(refusal) => std::mem::take(&mut refusal.effects),
+    };
+    carry_out(&shared, &app, effects);
+    outcome
+}
+
+async fn answer(shared: &Arc<Shared>, app: &Arc<App>, call: &AgentCall) -> Result<AgentResponse, Refusal> {
+    let handler = &app.handler;
+    let headers = &call.headers;
+    match call.endpoint {
+        Endpoint::LoginStart => {
+            let input = call.input()?;
+            let provider = app.provider.snapshot().await?;
+            let mut context = Context {
+                provider: &provider,
+                now: shared.clock.now(),
+                rng: &mut SystemRng,
+            };
+            handler.login_start(headers, call.origin.as_ref(), input, &mut context)
+        }
+        Endpoint::Login => {
+            let provider = app.provider.snapshot().await?;
+            let mut context = Context {
+                provider: &provider,
+                now: shared.clock.now(),
+                rng: &mut SystemRng,
+            };
+            let navigation = call
+                .navigation
+                .ok_or(Error::Bug("a sign-in by navigation is no navigation"))?;
+            handler.login(headers, navigation, &call.query, &mut context)
+        }
+        Endpoint::LoginEnd => {
+            let input = call.input()?;
+            let provider = app.provider.snapshot().await?;
+            let arrival = {
+                let mut context = Context {
+                    provider: &provider,
+                    now: shared.clock.now(),
+                    rng: &mut SystemRng,
+                };
+                handler.login_end(headers, &input, &mut context)?
+            };
+            match arrival {
+                Arrival::Answer(answer) => Ok(answer),
+                Arrival::Exchange(exchange) => redeem(shared, app, headers, exchange).await,
+            }
+        }
+        Endpoint::Callback => {
+            let provider = match app.provider.snapshot().await {
+                Ok(provider) => provider,
+                Err(error) => return handler.sign_in_failed(error.into()),
+            };
+            let arrival = {
+                let mut context = Context {
+                    provider: &provider,
+                    now: shared.clock.now(),
+                    rng: &mut SystemRng,
+                };
+                handler.callback(headers, &call.query, &mut context)?
+            };
+            match arrival {
+                Arrival::Answer(answer) => Ok(answer),
+                Arrival::Exchange(exchange) => redeem(shared, app, headers, exchange).await,
+            }
+        }
+        Endpoint::Session => Ok(handler.session(headers, shared.clock.now())),
+        Endpoint::Refresh => refresh(shared, app, call).await,
+        Endpoint::Logout => {
+            // whoever closes the tab meanwhile would stay signed in
+            let provider = app.provider.known_snapshot();
+            handler.logout(headers, provider.as_deref(), shared.clock.now(), &mut SystemRng)
+        }
+        Endpoint::LogoutContinue => {
+            let provider = app.provider.snapshot().await.ok();
+            handler.logout_continue(headers, provider.as_deref(), shared.clock.now())
+        }
+        Endpoint::LogoutCallback => handler.logout_callback(headers, &call.query, shared.clock.now()),
+    }
+}
+
+/// Redeems a code once, for everybody who proved its state.
+async fn redeem(
+    shared: &Arc<Shared>,
+    app: &Arc<App>,
+    headers: &HeaderMap,
+    exchange: CodeExchange,
+) -> Result<AgentResponse, Refusal> {
+    let exchange = Arc::new(exchange);
+    let key = app.handler.exchange_key(&exchange);
+    let outcome: Result<SignedIn, Error> = loop {
+        match app.sign_ins.look(&key, shared.clock.now()) {
+            Found::Flying(flight) => break flight.await,
+            Found::Failed(error) => break Err(error),
+            Found::Remembered(sealed) => {
+                let recalled = app.handler.recall_sign_in(&key, &sealed);
+                break recalled.ok_or(Error::Bug("the memory of a sign-in does not open"));
+            }
+            Found::Nothing => {}
+        }
+        // which session it will be is not known before it is there
+        let started = app.sign_ins.join_or_start(key, &shared.control, None, || {
+            let (shared, app, exchange) = (Arc::clone(shared), Arc::clone(app), Arc::clone(&exchange));
+            async move {
+                let outcome = redeem_at_provider(&shared, &app, &exchange).await;
+                let landing = match &outcome {
+                    Ok(signed_in) => Landing::Remember(
+                        app.handler.remember_sign_in(&key, signed_in, &mut SystemRng),
+                        shared.ends.subscribe(signed_in.session_id().0),
+                    ),
+                    // the provider may not have seen it: the next try may
+                    Err(Error::ProviderUnavailable { .. }) => Landing::Forget,
+                    Err(error) => Landing::Fail(error.clone()),
+                };
+                (outcome, landing, shared.clock.now())
+            }
+        });
+        if let Some(flight) = started {
+            break flight.await;
+        }
+    };
+    let outcome = match outcome {
+        // signed out since: a duplicate that comes now does not bring the session back
+        Ok(_) if app.sign_ins.is_over(&key) => Err(Error::LoginStateInvalid(
+            "the session that this sign-in made has ended since",
+        )),
+        outcome => outcome,
+    };
+    let provider = app.provider.snapshot().await?;
+    let mut context = Context {
+        provider: &provider,
+        now: shared.clock.now(),
+        rng: &mut SystemRng,
+    };
+    app.handler.complete(headers, &exchange, outcome, &mut context)
+}
+
+async fn redeem_at_provider(shared: &Shared, app: &App, exchange: &CodeExchange) -> Result<SignedIn, Error> {
+    converse(shared, app, |context| app.handler.redeem(exchange, context)).await
+}
+
+/// Has a conversation with the provider from its first step to its end.
+async fn converse<T: Send + 'static>(
+    shared: &Shared,
+    app: &App,
+    first: impl FnOnce(&Context<'_>) -> Result<Step<T>, Error>,
+) -> Result<T, Error> {
+    let provider = app.provider.snapshot().await?;
+    let step = first(&Context {
+        provider: &provider,
+        now: shared.clock.now(),
+        rng: &mut SystemRng,
+    })?;
+    app.provider.drive(step).await
+}
+
+async fn refresh(shared: &Arc<Shared>, app: &Arc<App>, call: &AgentCall) -> Result<AgentResponse, Refusal> {
+    let input = call.input()?;
+    let refresh = app.handler.refresh(&call.headers, &input, shared.clock.now())?;
+    let ended = shared.ends.subscribe(refresh.session_id().0);
+    if ended.is_ended() {
+        return Err(Error::SessionExpired("signed out").into());
+    }
+    let (refresh, mut outcome) = refresh_once(shared, app, refresh).await;
+    if outcome
+        .as_ref()
+        .is_ok_and(|refreshed| refreshed.id_token() == IdToken::NoKey)
+    {
+        tracing::warn!(
+            application = app.id(),
+            "the refreshed ID token is signed with a key that the provider does not publish; the old one stays"
+        );
+    }
+    if ended.is_ended() {
+        // signed out, or replaced, in another tab while the provider was asked; the sign-out
+        // follows the chain and revokes what came back
+        outcome = Err(Error::SessionExpired("signed out"));
+    }
+    let provider = app.provider.snapshot().await?;
+    let mut context = Context {
+        provider: &provider,
+        now: shared.clock.now(),
+        rng: &mut SystemRng,
+    };
+    app.handler
+        .refreshed(&call.headers, &refresh, outcome, &mut context)
+}
+
+/// Follows the memory's chain to its end and redeems what is there, once for all callers.
+async fn refresh_once(
+    shared: &Arc<Shared>,
+    app: &Arc<App>,
+    mut refresh: Refresh,
+) -> (Refresh, Result<Refreshed, Error>) {
+    loop {
+        let now = shared.clock.now();
+        let key = app.handler.refresh_key(&refresh);
+        if key.is_some_and(|key| app.refreshes.is_over(&key)) {
+            return (refresh, Err(Error::SessionExpired("signed out")));
+        }
+        let remembered = match key.map_or(Found::Nothing, |key| app.refreshes.look(&key, now)) {
+            Found::Flying(flight) => {
+                shared
+                    .telemetry
+                    .refresh(app.index, telemetry::Refreshed::Coalesced);
+                return (refresh, flight.await);
+            }
+            Found::Failed(error) => return (refresh, Err(error)),
+            Found::Remembered(sealed) => Some(sealed),
+            Found::Nothing => None,
+        };
+        refresh = match app.handler.follow(refresh, remembered.as_deref(), now) {
+            Follow::Again(further) => further,
+            Follow::Ready(refresh, refreshed) => {
+                shared
+                    .telemetry
+                    .refresh(app.index, telemetry::Refreshed::Coalesced);
+                return (refresh, Ok(refreshed));
+            }
+            Follow::Send(refresh) => {
+                let (Some(key), Some(redemption)) = (key, app.handler.redemption(&refresh)) else {
+                    return (refresh, Err(Error::Bug("there is no refresh token to redeem")));
+                };
+                let ended = || shared.ends.subscribe(refresh.session_id().0);
+                let started = app
+                    .refreshes
+                    .join_or_start(key, &shared.control, Some(ended()), || {
+                        let (shared, app, ended) = (Arc::clone(shared), Arc::clone(app), ended());
+                        async move {
+                            let outcome = refresh_at_provider(&shared, &app, &redemption).await;
+                            let landing = match &outcome {
+                                Ok(refreshed) => app
+                                    .handler
+                                    .remember_refresh(&key, refreshed, &mut SystemRng)
+                                    .map_or(Landing::Forget, |sealed| Landing::Remember(sealed, ended)),
+                                // the one answer that does not change
+                                Err(error @ Error::GrantEnded) => Landing::Fail(error.clone()),
+                                Err(_) => Landing::Forget,
+                            };
+                            (outcome, landing, shared.clock.now())
+                        }
+                    });
+                match started {
+                    Some(flight) => return (refresh, flight.await),
+                    None => refresh,
+                }
+            }
+        };
+    }
+}
+
+async fn refresh_at_provider(
+    shared: &Shared,
+    app: &App,
+    redemption: &Redemption,
+) -> Result<Refreshed, Error> {
+    converse(shared, app, |context| {
+        shared.telemetry.refresh(app.index, telemetry::Refreshed::Sent);
+        app.handler.refresh_tokens(redemption, context)
+    })
+    .await
+}
+
+/// Ends sessions before the answer is sent; revokes behind it.
+fn carry_out(shared: &Arc<Shared>, app: &Arc<App>, effects: Effects) {
+    for id in &effects.ended {
+        shared.ends.end(id.0);
+    }
+    if !effects.revoke.is_empty() {
+        let (shared, app) = (Arc::clone(shared), Arc::clone(app));
+        let control = shared.control.clone();
+        control.spawn(async move {
+            for revocation in effects.revoke {
+                revoke(&shared, &app, revocation).await;
+            }
+        });
+    }
+}
+
+/// Revokes a token and, where a refresh replaced it meanwhile, its newest known successor.
+async fn revoke(shared: &Shared, app: &App, revocation: Revocation) {
+    let mut newest = vec![revocation];
+    for _ in 0..MAX_SUCCESSORS {
+        let Some(refresh_token) = newest.iter().find(|revocation| revocation.is_refresh_token()) else {
+            break;
+        };
+        let key = app.handler.revocation_key(refresh_token);
+        let successors = match app.refreshes.look(&key, shared.clock.now()) {
+            Found::Flying(flight) => flight
+                .await
+                .map(|refreshed| refreshed.revocations())
+                .unwrap_or_default(),
+            Found::Remembered(sealed) => app.handler.revoke_successor(&key, &sealed),
+            Found::Failed(_) | Found::Nothing => break,
+        };
+        let unchanged = successors
+            .iter()
+            .find(|revocation| revocation.is_refresh_token())
+            .is_none_or(|successor| app.handler.revocation_key(successor) == key);
+        if !successors.is_empty() {
+            newest = successors;
+        }
+        if unchanged {
+            break;
+        }
+    }
+    for revocation in newest {
+        let outcome = converse(shared, app, |context| app.handler.revoke(&revocation, context)).await;
+        match outcome {
+            Ok(revoked @ (Revoked::Yes | Revoked::NotSupported)) => {
+                tracing::debug!(application = app.id(), ?revoked, "token revocation");
+            }
+            // many providers cannot revoke an access token that is a JWT (RFC 7009 §2.2.1)
+            Ok(revoked @ Revoked::Refused(_)) if !revocation.is_refresh_token() => {
+                tracing::debug!(application = app.id(), ?revoked, "token revocation");
+            }
+            Ok(revoked @ (Revoked::Refused(_) | Revoked::Unreachable)) => {
+                tracing::warn!(application = app.id(), ?revoked, "a token could not be revoked");
+            }
+            Err(error) => tracing::warn!(application = app.id(), "a token could not be revoked: {error}"),
+        }
+    }
+}
+
+impl App {
+    fn id(&self) -> &str {
+        self.handler.application().id.as_str()
+    }
+}
+
+impl AgentCall {
+    fn input(&self) -> Result<Input, Error> {
+        let content_type = match coatroom_core::head::single(&self.headers, &http::header::CONTENT_TYPE) {
+            coatroom_core::head::Single::Absent => "",
+            coatroom_core::head::Single::Value(value) => value.split(';').next().unwrap_or_default().trim(),
+            coatroom_core::head::Single::Ambiguous => {
+                return Err(Error::InvalidRequest("`Content-Type` occurs more than once"));
+            }
+        };
+        match content_type.to_ascii_lowercase().as_str() {
+            "application/json" if self.body.is_empty() => Input::form(b""),
+            "application/json" => Input::json(&self.body),
+            "" | "application/x-www-form-urlencoded" => Input::form(&self.body),
+            _ if self.body.is_empty() => Input::form(b""),
+            _ => Err(Error::InvalidRequest(
+                "the body is neither application/x-www-form-urlencoded nor application/json",
+            )),
+        }
+    }
+}
+
+/// How far a revocation follows refreshes that overtook it.
+const MAX_SUCCESSORS: usize = 32;

@@ -1,0 +1,385 @@
+//! The OAuth proxy: from a request to the wrapped service, the agent, or a refusal.
+//!
+//! Finds the application, the route and the core's decision; has the core clean the request on the
+//! way in and the response on the way out. No await, no lock. It never chooses an upstream from
+//! anything but the configuration.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use coatroom_core::config::{Application, Origin};
+use coatroom_core::error::Error;
+use coatroom_core::flow::{AgentResponse, Refusal};
+use coatroom_core::guard::{self, Class, Cors, Navigation};
+use coatroom_core::head::Head;
+use coatroom_core::headers::{self, ClientFacts, ResponseRules};
+use coatroom_core::route::{self, Endpoint, Resolved, Target as PathAndQuery};
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full, Limited};
+
+use crate::agent::{self, AgentCall};
+use crate::extensions::{Matched, Peer, RequestId, SessionId};
+use crate::handler::{App, Shared, TokenHandler};
+use crate::respond::{self, Reader};
+use crate::telemetry::{self, Target};
+
+/// Where a request goes.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the hot path, which allocates nothing"
+)]
+pub(crate) enum Passage<B> {
+    /// To the wrapped service, cleaned.
+    Inner(Request<B>, Passed),
+    /// To the agent.
+    Agent(AgentFuture),
+    /// Nowhere: this is the answer.
+    Answer(Response<Full<Bytes>>),
+}
+
+/// The agent's answer to come.
+pub(crate) type AgentFuture = Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>;
+
+/// A request on its way through the wrapped service: what has to happen to the answer.
+pub struct Passed {
+    exchange: Exchange,
+    route: usize,
+    rules: ResponseRules,
+}
+
+/// One request and its answer, as far as counting and logging go.
+struct Exchange {
+    shared: Arc<Shared>,
+    app: Option<Arc<App>>,
+    target: Target,
+    method: Method,
+    id: RequestId,
+    cors: Cors,
+}
+
+impl TokenHandler {
+    pub(crate) fn pass<B>(&self, request: Request<B>) -> Passage<B>
+    where
+        B: http_body::Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (parts, body) = request.into_parts();
+        let mut exchange = Exchange {
+            shared: Arc::clone(&self.shared),
+            app: None,
+            target: Target::Nothing,
+            method: parts.method.clone(),
+            id: self.shared.telemetry.request_id(),
+            cors: Cors::default(),
+        };
+        let app = match self.find(&parts) {
+            Ok(app) => app,
+            Err(error) => return Passage::Answer(exchange.refuse(&error, Reader::Script)),
+        };
+        let application = app.handler.application();
+        exchange.app = Some(Arc::clone(app));
+        exchange.target = Target::Unrouted {
+            application: app.index,
+        };
+        exchange.cors = Cors::of(application, &head(&parts));
+        let target = match PathAndQuery::parse(head(&parts).target) {
+            Ok(target) => target,
+            Err(error) => return Passage::Answer(exchange.refuse(&error, Reader::Script)),
+        };
+        if let Some(preflight) = guard::preflight(application, &head(&parts), &target.path) {
+            return Passage::Answer(match preflight {
+                Ok(preflight) => exchange.count(preflight_answer(preflight.headers)),
+                Err(error) => exchange.refuse(&error, Reader::Script),
+            });
+        }
+        match route::resolve(application, &parts.method, &target.path) {
+            Ok(Resolved::Agent(endpoint)) => {
+                exchange.target = Target::Agent {
+                    application: app.index,
+                };
+                let query = target.query.unwrap_or_default().to_owned();
+                to_agent(Arc::clone(app), endpoint, query, parts, body, exchange)
+            }
+            Ok(Resolved::Proxy { index, route }) => {
+                exchange.target = Target::Route {
+                    application: app.index,
+                    route: index,
+                };
+                let uri = forwarded(route.forwarded_target(&target));
+                match uri.and_then(|uri| self.to_inner(app, index, uri, parts, &exchange)) {
+                    Ok((parts, rules)) => Passage::Inner(
+                        Request::from_parts(parts, body),
+                        Passed {
+                            exchange,
+                            route: index,
+                            rules,
+                        },
+                    ),
+                    Err(error) => Passage::Answer(exchange.refuse(&error, Reader::Script)),
+                }
+            }
+            Err(error) => Passage::Answer(exchange.refuse(&error, Reader::Script)),
+        }
+    }
+
+    fn find(&self, parts: &Parts) -> Result<&Arc<App>, Error> {
+        let applications = self
+            .shared
+            .apps
+            .iter()
+            .map(|app| app.handler.application().as_ref());
+        let found = route::find_application(applications, &head(parts))?;
+        let app = self
+            .shared
+            .apps
+            .iter()
+            .find(|app| std::ptr::eq(app.handler.application().as_ref(), found));
+        app.ok_or(Error::Bug("the application that was found is none of ours"))
+    }
+
+    /// Decides, then makes the request one that the wrapped service may see.
+    fn to_inner(
+        &self,
+        app: &Arc<App>,
+        index: usize,
+        uri: Uri,
+        mut parts: Parts,
+        exchange: &Exchange,
+    ) -> Result<(Parts, ResponseRules), Error> {
+        let application = app.handler.application();
+        let route = application
+            .routes
+            .get(index)
+            .ok_or(Error::Bug("a route that is not there"))?;
+        let decision = app.handler.api(route, &head(&parts), self.shared.clock.now())?;
+        let peer = parts.extensions.get::<Peer>().copied().unwrap_or_default();
+        let client = ClientFacts {
+            address: peer.address,
+        };
+        decision.write_request(&mut parts.headers, application, route, &client)?;
+        parts.headers.insert("x-request-id", exchange.id.header());
+        if let Some(id) = decision.session_id() {
+            parts.extensions.insert(SessionId(id.0));
+        }
+        parts.extensions.insert(exchange.id.clone());
+        parts.extensions.insert(Matched {
+            application: Arc::clone(application),
+            route: index,
+        });
+        parts.uri = uri;
+        Ok((parts, decision.response_rules(route, exchange.cors.clone())))
+    }
+}
+
+fn to_agent<B>(
+    app: Arc<App>,
+    endpoint: Endpoint,
+    query: String,
+    parts: Parts,
+    body: B,
+    exchange: Exchange,
+) -> Passage<B>
+where
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let class = Class::of(&Resolved::Agent(endpoint));
+    let reader = match class {
+        Class::Navigation => Reader::Person,
+        Class::Fetch | Class::ProxiedFetch { .. } | Class::Provider | Class::ProxiedNone | Class::None => {
+            Reader::Script
+        }
+    };
+    let application = Arc::clone(app.handler.application());
+    let (origin, navigation): (Option<Origin>, Option<Navigation>) =
+        match guard::trust(class, &head(&parts), &application) {
+            Ok(trusted) => (trusted.origin().cloned(), trusted.navigation()),
+            Err(error) => {
+                exchange.count_agent(endpoint, Some(&error));
+                return Passage::Answer(exchange.refuse(&error, reader));
+            }
+        };
+    let exchange = Arc::new(exchange);
+    Passage::Agent(Box::pin(async move {
+        let body = match read(body).await {
+            Ok(body) => body,
+            Err(error) => return exchange.answer(endpoint, Err(error.into()), reader),
+        };
+        let headers = parts.headers;
+        let call = AgentCall {
+            endpoint,
+            headers,
+            query,
+            body,
+            origin,
+            navigation,
+        };
+        // a task of its own: it runs to its end, and is counted, even if the client hangs up
+        let shared = Arc::clone(&exchange.shared);
+        let task = {
+            let exchange = Arc::clone(&exchange);
+            async move {
+                let outcome = agent::serve(Arc::clone(&exchange.shared), app, call).await;
+                exchange.answer(endpoint, outcome, reader)
+            }
+        };
+        match shared.control.spawn(task).await {
+            Ok(response) => response,
+            Err(_) => exchange.answer(
+                endpoint,
+                Err(Error::Bug("the agent's task ended early").into()),
+                reader,
+            ),
+        }
+    }))
+}
+
+impl Passed {
+    pub(crate) fn clean<R>(self, mut response: Response<R>) -> Response<R> {
+        let status = response.status();
+        headers::clean_response(response.headers_mut(), status, &self.rules);
+        self.exchange.answered(status);
+        response
+    }
+
+    /// The answer to a failure in the wrapped service.
+    pub(crate) fn refuse(self, error: &Error) -> Response<Full<Bytes>> {
+        let exchange = self.exchange;
+        exchange.shared.telemetry.upstream_error(exchange.target, error);
+        exchange.refuse(error, Reader::Script)
+    }
+
+    /// The route that the request matched.
+    pub fn route(&self) -> usize {
+        self.route
+    }
+}
+
+impl Exchange {
+    /// An error as an answer: logged, counted, readable from a listed origin.
+    fn refuse(&self, error: &Error, reader: Reader) -> Response<Full<Bytes>> {
+        self.log(error);
+        self.count(respond::error(error, reader))
+    }
+
+    /// The agent's answer: counted, and what went wrong logged, also behind a redirect.
+    fn answer(
+        &self,
+        endpoint: Endpoint,
+        outcome: Result<AgentResponse, Refusal>,
+        reader: Reader,
+    ) -> Response<Full<Bytes>> {
+        let error = match &outcome {
+            Ok(answer) => answer.failure.as_ref(),
+            Err(refusal) => Some(&refusal.error),
+        };
+        self.count_agent(endpoint, error);
+        if let Some(error) = error {
+            self.log(error);
+        }
+        self.count(respond::answer(outcome, reader))
+    }
+
+    fn log(&self, error: &Error) {
+        telemetry::log_error(&self.id, self.application_id(), self.route(), error);
+    }
+
+    fn count(&self, mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+        self.cors.write(response.headers_mut());
+        self.answered(response.status());
+        response
+    }
+
+    fn answered(&self, status: StatusCode) {
+        self.shared.telemetry.request(self.target, status);
+        telemetry::log_access(
+            &self.id,
+            self.application_id(),
+            self.route(),
+            &self.method,
+            status,
+        );
+    }
+
+    fn count_agent(&self, endpoint: Endpoint, error: Option<&Error>) {
+        if let Some(app) = &self.app {
+            self.shared
+                .telemetry
+                .agent(app.index, endpoint, error.map(|error| error.answer().code));
+        }
+    }
+
+    fn application(&self) -> Option<&Application> {
+        self.app.as_ref().map(|app| app.handler.application().as_ref())
+    }
+
+    fn application_id(&self) -> &str {
+        self.application()
+            .map_or("none", |application| application.id.as_str())
+    }
+
+    fn route(&self) -> &str {
+        match self.target {
+            Target::Nothing | Target::Unrouted { .. } => "none",
+            Target::Agent { .. } => "agent",
+            Target::Route { route, .. } => self
+                .application()
+                .and_then(|application| application.routes.get(route))
+                .map_or("none", |route| route.prefix.as_str()),
+        }
+    }
+}
+
+fn head(parts: &Parts) -> Head<'_, HeaderMap> {
+    Head {
+        method: &parts.method,
+        target: parts
+            .uri
+            .path_and_query()
+            .map_or("/", http::uri::PathAndQuery::as_str),
+        authority: parts.uri.authority().map(http::uri::Authority::as_str),
+        protocol: parts
+            .extensions
+            .get::<hyper::ext::Protocol>()
+            .map(hyper::ext::Protocol::as_str),
+        headers: &parts.headers,
+    }
+}
+
+/// The agent's bodies are small; a slow one may not hold a place for ever.
+async fn read<B>(body: B) -> Result<Bytes, Error>
+where
+    B: http_body::Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await;
+    match collected {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(Error::InvalidRequest("the body is longer than 64 kib"))
+        }
+        Ok(Err(_)) => Err(Error::InvalidRequest("the request body broke off")),
+        Err(_) => Err(Error::InvalidRequest("the request body did not arrive in time")),
+    }
+}
+
+fn forwarded(target: String) -> Result<Uri, Error> {
+    Uri::try_from(target).map_err(|_| Error::InvalidRequest("the request target is not a URI"))
+}
+
+fn preflight_answer(headers: HeaderMap) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// The longest body of an agent call, in bytes: an authorization response fits many times.
+const MAX_BODY: usize = 64 * 1024;
+
+/// How long that body may take.
+const BODY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);

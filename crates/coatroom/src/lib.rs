@@ -1,0 +1,95 @@
+//! Coatroom as a tower Layer: the token handler for single-page applications.
+//!
+//! The Layer stands in front of any service. It signs users in at an OpenID Provider, hands the
+//! browser sealed cookies, and turns those cookies into access tokens on the way to the service
+//! it wraps. No token ever reaches the browser, and this crate never does what the core has not
+//! decided: it performs the I/O.
+//!
+//! # Quick start: in front of a tower service
+//!
+//! ```
+//! # use std::convert::Infallible;
+//! # use bytes::Bytes;
+//! # use http::{Request, Response, StatusCode};
+//! # use http_body_util::Full;
+//! # use tower::{Layer as _, ServiceExt as _};
+//! use coatroom::TokenHandler;
+//! use coatroom::config::{ApplicationConfig, ProviderConfig, RouteConfig, RouteTargetConfig};
+//! use coatroom::seal::{KeyRing, MasterKey};
+//! use coatroom::secret::Secret;
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! let provider = ProviderConfig::new("https://login.example.com", "shop", Secret::new("the client secret"));
+//! let shop = ApplicationConfig::new("shop", "https://shop.example.com", provider)
+//!     .route(RouteConfig::new("/api/", RouteTargetConfig::Inner))
+//!     .check()
+//!     .map_err(|problems| format!("{problems:?}"))?;
+//! let keys = KeyRing::new(vec![MasterKey::generate()?])?;
+//! let handler = TokenHandler::builder(vec![shop], keys).build()?;
+//!
+//! let api = tower::service_fn(|request: Request<Full<Bytes>>| async move {
+//!     // here the request carries `Authorization: Bearer …` and no cookie
+//!     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("orders"))))
+//! });
+//! let service = handler.layer().layer(api);
+//!
+//! let call = Request::get("/api/orders").header("host", "shop.example.com").body(Full::default())?;
+//! let answer = service.oneshot(call).await?;
+//! assert_eq!(answer.status(), StatusCode::UNAUTHORIZED); // nobody is signed in
+//! # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap();
+//! ```
+//!
+//! # axum
+//!
+//! The Layer wraps the whole router, because it decides before routing does:
+//!
+//! ```
+//! # use coatroom::TokenHandler;
+//! # use tower::Layer as _;
+//! # fn serve(handler: TokenHandler) {
+//! let router: axum::Router = axum::Router::new().route("/api/orders", axum::routing::get(|| async { "orders" }));
+//! let service = handler.layer().layer(router);
+//! // axum::serve(listener, tower::make::Shared::new(service))
+//! # let _ = service; }
+//! ```
+//!
+//! Handlers find the session in the request's extensions: [`SessionId`].
+//!
+//! # AWS Lambda
+//!
+//! ```
+//! # use std::convert::Infallible;
+//! # use coatroom::TokenHandler;
+//! # use tower::Layer as _;
+//! # fn serve(handler: TokenHandler) {
+//! let api = tower::service_fn(|_: lambda_http::Request| async {
+//!     Ok::<_, Infallible>(lambda_http::Response::new(lambda_http::Body::from("orders")))
+//! });
+//! let service = handler.layer().layer(api);
+//! // lambda_http::run(service).await
+//! # let _ = service; }
+//! ```
+//!
+//! On Lambda no work outlives the answer: revocations at sign-out are best effort there.
+
+mod agent;
+mod api;
+pub mod clock;
+pub mod extensions;
+mod flights;
+mod handler;
+pub mod provider;
+mod respond;
+mod service;
+pub mod session_end;
+pub mod static_files;
+pub mod telemetry;
+pub mod timer;
+pub mod upstream;
+
+pub use api::Passed;
+pub use coatroom_core::{config, seal, secret};
+pub use extensions::{Matched, Peer, RequestId, SessionId};
+pub use handler::{BuildError, Builder, TokenHandler};
+pub use respond::ERROR_HEADER;
+pub use service::{Body, ResponseFuture, TokenHandlerLayer, TokenHandlerService};

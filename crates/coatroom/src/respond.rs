@@ -1,0 +1,119 @@
+//! From the core's answers and errors to HTTP responses.
+//!
+//! JSON is `application/json` exactly. Nothing of the request is repeated in a body: the internal
+//! text goes to the log, the fixed sentence of the table to the caller. Everything of ours is
+//! `no-store`.
+
+use bytes::Bytes;
+use coatroom_core::error::Error;
+use coatroom_core::flow::{AgentResponse, Refusal};
+use http::{HeaderName, HeaderValue, Response, header};
+use http_body_util::Full;
+
+/// Says which error an answer of ours is, for clients that lose the body, and to tell our 401
+/// from the API's.
+pub const ERROR_HEADER: HeaderName = HeaderName::from_static("token-handler-error");
+
+/// What kind of client reads an error: a script, or a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// JSON.
+    Script,
+    /// A small page, without any text of the request.
+    Person,
+}
+
+/// An agent endpoint's answer.
+pub(crate) fn answer(outcome: Result<AgentResponse, Refusal>, reader: Reader) -> Response<Full<Bytes>> {
+    let (mut response, set_cookies) = match outcome {
+        Ok(answer) => {
+            let body = answer.json.map(|json| json.to_string()).unwrap_or_default();
+            let mut response = Response::new(Full::new(Bytes::from(body)));
+            *response.status_mut() = answer.status;
+            match answer.location {
+                Some(location) => {
+                    response.headers_mut().insert(header::LOCATION, location);
+                }
+                None => {
+                    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+                }
+            }
+            (response, answer.set_cookies)
+        }
+        Err(refusal) => (error(&refusal.error, reader), refusal.set_cookies),
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    for line in set_cookies {
+        headers.append(header::SET_COOKIE, line);
+    }
+    response
+}
+
+/// An error, by the core's one table.
+pub(crate) fn error(error: &Error, reader: Reader) -> Response<Full<Bytes>> {
+    let answer = error.answer();
+    let (content_type, body) = match reader {
+        Reader::Script => {
+            let mut json = serde_json::json!({"error_code": answer.code, "detailed_error": answer.detail});
+            if let (
+                Error::AuthorizationFailed {
+                    provider_error: Some(code),
+                },
+                Some(object),
+            ) = (error, json.as_object_mut())
+            {
+                object.insert("provider_error".to_owned(), (*code).into());
+            }
+            (JSON, json.to_string())
+        }
+        Reader::Person => (HTML, page(answer.code, answer.detail)),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = answer.status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, content_type);
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(ERROR_HEADER, HeaderValue::from_static(answer.code));
+    if reader == Reader::Person {
+        headers.insert(
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+        );
+    }
+    if let Some(seconds) = answer.retry_after {
+        headers.insert(header::RETRY_AFTER, seconds.into());
+    }
+    if let Error::MethodNotAllowed { allow } = error {
+        let allow = allow
+            .iter()
+            .map(http::Method::as_str)
+            .collect::<Vec<_>>()
+            .join(", ");
+        if let Ok(value) = HeaderValue::from_str(&allow) {
+            headers.insert(header::ALLOW, value);
+        }
+    }
+    response
+}
+
+fn page(code: &str, detail: &str) -> String {
+    format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+         <title>This did not work</title>\
+         <h1>This did not work</h1><p>{detail}.</p><p>Code: {code}</p></html>"
+    )
+}
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");

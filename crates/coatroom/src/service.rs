@@ -1,0 +1,242 @@
+//! The tower Layer: routes each request to the agent, to the wrapped service, or to a refusal.
+//!
+//! Works under any tower stack: no `Send` bound on the wrapped service, nothing boxed on the hot
+//! path. It never opens a connection: the agent's work runs on the control runtime, API calls go
+//! to the wrapped service.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use coatroom_core::error::Error;
+use coatroom_core::headers;
+use http::{Request, Response};
+use http_body_util::Full;
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+
+use crate::api::{AgentFuture, Passage, Passed};
+use crate::handler::TokenHandler;
+
+/// Wraps a service with a [`TokenHandler`]. Made by [`TokenHandler::layer`].
+#[derive(Clone)]
+pub struct TokenHandlerLayer {
+    handler: TokenHandler,
+}
+
+impl TokenHandlerLayer {
+    pub(crate) fn new(handler: TokenHandler) -> Self {
+        Self { handler }
+    }
+}
+
+impl<S> Layer<S> for TokenHandlerLayer {
+    type Service = TokenHandlerService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        TokenHandlerService {
+            handler: self.handler.clone(),
+            inner,
+            failed: None,
+        }
+    }
+}
+
+/// The token handler in front of a service. Its own errors are answers, so it never fails.
+#[derive(Clone)]
+pub struct TokenHandlerService<S> {
+    handler: TokenHandler,
+    inner: S,
+    /// Why the wrapped service is not to be called any more.
+    failed: Option<Error>,
+}
+
+impl<S, B, R> Service<Request<B>> for TokenHandlerService<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Error: Into<Error>,
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = Response<Body<R>>;
+    type Error = Infallible;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // a wrapped service that failed takes its own calls with it, not the agent's
+        self.inner.poll_ready(context).map(|outcome| {
+            self.failed = outcome.err().map(Into::into);
+            Ok(())
+        })
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        match (self.handler.pass(request), self.failed.take()) {
+            (Passage::Inner(_, passed), Some(error)) => ResponseFuture::Ready {
+                response: Some(passed.refuse(&error)),
+            },
+            (Passage::Inner(request, passed), None) => ResponseFuture::Forward {
+                future: self.inner.call(request),
+                passed: Some(passed),
+            },
+            (Passage::Agent(future), _) => ResponseFuture::Agent { future },
+            (Passage::Answer(response), _) => ResponseFuture::Ready {
+                response: Some(response),
+            },
+        }
+    }
+}
+
+pin_project! {
+    #[expect(missing_docs, reason = "the macro takes no documentation on fields")]
+    /// The answer to come: the wrapped service's, the agent's, or one that is there already.
+    #[project = ResponseFutureProjection]
+    pub enum ResponseFuture<F> {
+        /// The wrapped service answers.
+        Forward {
+            #[pin]
+            future: F,
+            passed: Option<Passed>,
+        },
+        /// The agent answers; its work runs on the control runtime.
+        Agent {
+            future: AgentFuture,
+        },
+        /// A refusal or a preflight.
+        Ready {
+            response: Option<Response<Full<Bytes>>>,
+        },
+    }
+}
+
+impl<F, R, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    E: Into<Error>,
+{
+    type Output = Result<Response<Body<R>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            ResponseFutureProjection::Forward { future, passed } => {
+                let outcome = std::task::ready!(future.poll(context));
+                let passed = passed
+                    .take()
+                    .expect("a future is not polled again after it is ready");
+                Poll::Ready(Ok(match outcome {
+                    Ok(response) => passed.clean(response).map(|body| Body::Upstream { body }),
+                    Err(error) => passed.refuse(&error.into()).map(|body| Body::Own { body }),
+                }))
+            }
+            ResponseFutureProjection::Agent { future } => future
+                .as_mut()
+                .poll(context)
+                .map(|response| Ok(response.map(|body| Body::Own { body }))),
+            ResponseFutureProjection::Ready { response } => {
+                let response = response
+                    .take()
+                    .expect("a future is not polled again after it is ready");
+                Poll::Ready(Ok(response.map(|body| Body::Own { body })))
+            }
+        }
+    }
+}
+
+pin_project! {
+    #[expect(missing_docs, reason = "the macro takes no documentation on fields")]
+    /// A response body: the wrapped service's, streamed as it is but for trailers that would not
+    /// pass as headers, or one of ours.
+    #[project = BodyProjection]
+    pub enum Body<B> {
+        /// The wrapped service's.
+        Upstream {
+            #[pin]
+            body: B,
+        },
+        /// Ours.
+        Own {
+            #[pin]
+            body: Full<Bytes>,
+        },
+    }
+}
+
+impl<B: http_body::Body<Data = Bytes>> http_body::Body for Body<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, B::Error>>> {
+        match self.project() {
+            BodyProjection::Upstream { body } => body.poll_frame(context).map_ok(|mut frame| {
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::clean_response_trailers(trailers);
+                }
+                frame
+            }),
+            BodyProjection::Own { body } => body
+                .poll_frame(context)
+                .map(|frame| frame.map(|outcome| outcome.map_err(|never| match never {}))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Upstream { body } => body.is_end_stream(),
+            Self::Own { body } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        match self {
+            Self::Upstream { body } => body.size_hint(),
+            Self::Own { body } => body.size_hint(),
+        }
+    }
+}
+
+impl<B: Default> Default for Body<B> {
+    fn default() -> Self {
+        Self::Upstream { body: B::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{FutureExt as _, stream};
+    use http::HeaderMap;
+    use http_body::Frame;
+    use http_body_util::{BodyExt as _, StreamBody};
+
+    use super::*;
+
+    #[test]
+    fn trailers_of_an_answer_say_nothing_that_its_headers_may_not() {
+        let trailers: HeaderMap = [
+            ("grpc-status", "0"),
+            ("access-control-allow-origin", "*"),
+            ("clear-site-data", "\"cookies\""),
+            ("token-handler-error", "unauthorized"),
+            ("set-cookie", "a=b"),
+        ]
+        .into_iter()
+        .map(|(name, value)| {
+            (
+                http::HeaderName::from_static(name),
+                http::HeaderValue::from_static(value),
+            )
+        })
+        .collect();
+        let frames = [Frame::data(Bytes::from_static(b"hi")), Frame::trailers(trailers)];
+        let body = StreamBody::new(stream::iter(frames.map(Ok::<_, Infallible>)));
+        let collected = Body::Upstream { body }.collect().now_or_never();
+        let collected = collected.expect("never pending").expect("infallible");
+        let names: Vec<_> = collected.trailers().expect("trailers").keys().collect();
+        assert_eq!(names, ["grpc-status"]);
+        assert_eq!(collected.to_bytes(), "hi");
+    }
+}

@@ -1,0 +1,388 @@
+//! A scripted OpenID Provider: rotates refresh tokens with reuse detection, and misbehaves on
+//! demand. Signs ES256 with a key made for the run.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use coatroom::clock::{Clock, ManualClock};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+/// The provider; stops with the test's runtime.
+#[derive(Clone)]
+pub(crate) struct ScriptedProvider {
+    pub(crate) issuer: String,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<Script>,
+    /// One permit for each token answer that may leave; plenty unless a test holds them.
+    gate: Semaphore,
+    key: EcdsaKeyPair,
+    rng: aws_lc_rs::rand::SystemRandom,
+}
+
+/// What the provider does and has done.
+pub(crate) struct Script {
+    issuer: String,
+    clock: Option<Arc<ManualClock>>,
+    codes: HashMap<String, Grant>,
+    refresh_tokens: HashMap<String, (Grant, Token)>,
+    counter: u64,
+    /// Access-token life; none: no `expires_in`.
+    pub(crate) expires_in: Option<u64>,
+    /// Whether refresh tokens are issued, and rotated.
+    pub(crate) refresh: Rotation,
+    /// What the token endpoint does instead of its work.
+    pub(crate) token_fault: Option<Fault>,
+    /// Whether discovery answers 503.
+    pub(crate) discovery_down: bool,
+    /// Members that replace those of the metadata.
+    pub(crate) metadata: Value,
+    /// Claims that replace those of the ID token; null removes one.
+    pub(crate) claims: Value,
+    /// Something to make access tokens longer.
+    pub(crate) padding: usize,
+    /// The key id in use; changing it is a rotation.
+    pub(crate) kid: String,
+    /// The key id that is published, if another than the one in use.
+    pub(crate) jwks_kid: Option<String>,
+    /// Whether refresh answers carry an ID token.
+    pub(crate) refreshed_id_token: bool,
+    /// Every token request: grant type and status.
+    pub(crate) token_requests: Vec<(String, u16)>,
+    /// Every revoked token.
+    pub(crate) revoked: Vec<String>,
+    /// Every token that was ever issued: none may show up where it does not belong.
+    pub(crate) issued: Vec<String>,
+    /// Requests for the JWK set.
+    pub(crate) jwks_requests: usize,
+    /// Requests for the metadata.
+    pub(crate) discovery_requests: usize,
+}
+
+/// How refresh tokens live.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rotation {
+    /// A new one each time; using an old one kills the family.
+    Rotate,
+    /// The same for ever, not repeated in the answer.
+    Keep,
+    /// None.
+    Never,
+}
+
+/// What can be wrong with the token endpoint.
+#[derive(Clone, Copy)]
+pub(crate) enum Fault {
+    /// This status with this body.
+    Answer(u16, &'static str, &'static str),
+}
+
+#[derive(Clone)]
+struct Grant {
+    user: String,
+    nonce: String,
+    challenge: String,
+    redirect_uri: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Token {
+    Live,
+    Used,
+    Dead,
+}
+
+impl ScriptedProvider {
+    pub(crate) async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a free port");
+        let issuer = format!("http://{}", listener.local_addr().expect("an address"));
+        let script = Script {
+            issuer: issuer.clone(),
+            clock: None,
+            codes: HashMap::new(),
+            refresh_tokens: HashMap::new(),
+            counter: 0,
+            expires_in: Some(300),
+            refresh: Rotation::Rotate,
+            token_fault: None,
+            discovery_down: false,
+            metadata: json!({}),
+            claims: json!({}),
+            padding: 0,
+            kid: "key-1".to_owned(),
+            jwks_kid: None,
+            refreshed_id_token: true,
+            token_requests: Vec::new(),
+            revoked: Vec::new(),
+            issued: Vec::new(),
+            jwks_requests: 0,
+            discovery_requests: 0,
+        };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(script),
+            gate: Semaphore::new(Semaphore::MAX_PERMITS),
+            key: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key"),
+            rng: aws_lc_rs::rand::SystemRandom::new(),
+        });
+        let router = axum::Router::new()
+            .route("/.well-known/openid-configuration", get(discovery))
+            .route("/jwks", get(jwks))
+            .route("/token", post(token))
+            .route("/revoke", post(revoke))
+            .with_state(Arc::clone(&shared));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { issuer, shared }
+    }
+
+    pub(crate) fn set_clock(&self, clock: Arc<ManualClock>) {
+        self.script().clock = Some(clock);
+    }
+
+    /// The script, to read and to change.
+    pub(crate) fn script(&self) -> MutexGuard<'_, Script> {
+        self.shared.state.lock().expect("no test panicked here")
+    }
+
+    /// Holds every token answer from now on.
+    pub(crate) fn hold_tokens(&self) {
+        self.shared.gate.forget_permits(Semaphore::MAX_PERMITS);
+    }
+
+    /// Lets token answers go again.
+    pub(crate) fn release_tokens(&self) {
+        self.shared.gate.add_permits(1_000);
+    }
+
+    /// How many token requests of a grant type were answered with a status.
+    pub(crate) fn count(&self, grant: &str, status: u16) -> usize {
+        self.script()
+            .token_requests
+            .iter()
+            .filter(|(kind, code)| kind == grant && *code == status)
+            .count()
+    }
+
+    /// The user approves: checks the authorization URL and gives the callback's query.
+    pub(crate) fn approve(&self, authorization_url: &str, user: &str) -> String {
+        let url = url::Url::parse(authorization_url).expect("a URL");
+        let parameters: HashMap<String, String> = url.query_pairs().into_owned().collect();
+        assert_eq!(parameters["response_type"], "code");
+        assert_eq!(parameters["code_challenge_method"], "S256");
+        assert_eq!(parameters["client_id"], "shop");
+        let mut script = self.script();
+        script.counter += 1;
+        let code = format!("canary-code-{}", script.counter);
+        script.codes.insert(
+            code.clone(),
+            Grant {
+                user: user.to_owned(),
+                nonce: parameters["nonce"].clone(),
+                challenge: parameters["code_challenge"].clone(),
+                redirect_uri: parameters["redirect_uri"].clone(),
+            },
+        );
+        script.issued.push(code.clone());
+        url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("code", &code)
+            .append_pair("state", &parameters["state"])
+            .append_pair("iss", &self.issuer)
+            .append_pair("session_state", "ignored")
+            .finish()
+    }
+}
+
+async fn discovery(State(shared): State<Arc<Shared>>) -> Response {
+    let mut script = shared.state.lock().expect("no test panicked here");
+    script.discovery_requests += 1;
+    if script.discovery_down {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    let issuer = &script.issuer;
+    let mut metadata = json!({
+        "issuer": issuer,
+        "authorization_endpoint": format!("{issuer}/authorize"),
+        "token_endpoint": format!("{issuer}/token"),
+        "jwks_uri": format!("{issuer}/jwks"),
+        "revocation_endpoint": format!("{issuer}/revoke"),
+        "end_session_endpoint": format!("{issuer}/end"),
+        "authorization_response_iss_parameter_supported": true,
+        "token_endpoint_auth_methods_supported": ["client_secret_basic"],
+    });
+    overlay(&mut metadata, &script.metadata);
+    axum::Json(metadata).into_response()
+}
+
+async fn jwks(State(shared): State<Arc<Shared>>) -> Response {
+    let mut script = shared.state.lock().expect("no test panicked here");
+    script.jwks_requests += 1;
+    let point = shared.key.public_key().as_ref();
+    let key = json!({
+        "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": script.jwks_kid.as_ref().unwrap_or(&script.kid),
+        "x": URL_SAFE_NO_PAD.encode(&point[1..33]), "y": URL_SAFE_NO_PAD.encode(&point[33..65]),
+    });
+    axum::Json(json!({"keys": [key]})).into_response()
+}
+
+async fn token(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: String) -> Response {
+    let answer = {
+        let mut script = shared.state.lock().expect("no test panicked here");
+        let form: HashMap<String, String> = url::form_urlencoded::parse(body.as_bytes())
+            .into_owned()
+            .collect();
+        let grant = form.get("grant_type").cloned().unwrap_or_default();
+        let (status, content_type, body) = match script.token_fault {
+            Some(Fault::Answer(status, content_type, body)) => (status, content_type, body.to_owned()),
+            None => {
+                let (status, json) = script.token(&shared, &headers, &form);
+                (status, "application/json", json.to_string())
+            }
+        };
+        script.token_requests.push((grant, status));
+        (
+            StatusCode::from_u16(status).expect("a status"),
+            [("content-type", content_type)],
+            body,
+        )
+    };
+    // the provider has decided; its answer may be on the way for long
+    shared.gate.acquire().await.expect("the gate stays").forget();
+    answer.into_response()
+}
+
+async fn revoke(State(shared): State<Arc<Shared>>, body: String) -> StatusCode {
+    let mut script = shared.state.lock().expect("no test panicked here");
+    for (name, value) in url::form_urlencoded::parse(body.as_bytes()) {
+        if name == "token" {
+            script.revoked.push(value.clone().into_owned());
+            if let Some((_, token)) = script.refresh_tokens.get_mut(value.as_ref()) {
+                *token = Token::Dead;
+            }
+        }
+    }
+    StatusCode::OK
+}
+
+impl Script {
+    fn token(
+        &mut self,
+        shared: &Shared,
+        headers: &HeaderMap,
+        form: &HashMap<String, String>,
+    ) -> (u16, Value) {
+        let basic = format!(
+            "Basic {}",
+            STANDARD.encode(format!("shop:{}", super::CLIENT_SECRET))
+        );
+        if headers.get("authorization").and_then(|value| value.to_str().ok()) != Some(&basic) {
+            return (401, json!({"error": "invalid_client"}));
+        }
+        let invalid_grant = (400, json!({"error": "invalid_grant"}));
+        let empty = String::new();
+        match form["grant_type"].as_str() {
+            "authorization_code" => {
+                let Some(grant) = self.codes.remove(form.get("code").unwrap_or(&empty)) else {
+                    // a code that comes twice: whatever it gave is dead (RFC 6749 §4.1.2)
+                    self.kill_all();
+                    return invalid_grant;
+                };
+                let verifier = form.get("code_verifier").unwrap_or(&empty);
+                let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, verifier.as_bytes());
+                let proved = URL_SAFE_NO_PAD.encode(digest) == grant.challenge;
+                if !proved || form.get("redirect_uri") != Some(&grant.redirect_uri) {
+                    return invalid_grant;
+                }
+                (200, self.issue(shared, &grant, true))
+            }
+            "refresh_token" => {
+                let presented = form.get("refresh_token").unwrap_or(&empty).clone();
+                let Some((grant, token)) = self.refresh_tokens.get(&presented).cloned() else {
+                    return invalid_grant;
+                };
+                match (token, self.refresh) {
+                    (Token::Live, Rotation::Rotate) => {
+                        self.refresh_tokens
+                            .insert(presented, (grant.clone(), Token::Used));
+                        (200, self.issue(shared, &grant, self.refreshed_id_token))
+                    }
+                    (Token::Live, Rotation::Keep | Rotation::Never) => {
+                        (200, self.issue(shared, &grant, self.refreshed_id_token))
+                    }
+                    (Token::Used, _) => {
+                        self.kill_all();
+                        invalid_grant
+                    }
+                    (Token::Dead, _) => invalid_grant,
+                }
+            }
+            _ => (400, json!({"error": "unsupported_grant_type"})),
+        }
+    }
+
+    fn kill_all(&mut self) {
+        for (_, token) in self.refresh_tokens.values_mut() {
+            *token = Token::Dead;
+        }
+    }
+
+    fn issue(&mut self, shared: &Shared, grant: &Grant, with_id_token: bool) -> Value {
+        self.counter += 1;
+        let access_token = format!("canary-access-{}-{}", self.counter, "x".repeat(self.padding));
+        let mut answer = json!({"access_token": access_token, "token_type": "Bearer"});
+        self.issued.push(access_token);
+        if let Some(seconds) = self.expires_in {
+            answer["expires_in"] = seconds.into();
+        }
+        let first = self.refresh_tokens.is_empty();
+        if self.refresh == Rotation::Rotate || (self.refresh == Rotation::Keep && first) {
+            let refresh_token = format!("canary-refresh-{}", self.counter);
+            self.refresh_tokens
+                .insert(refresh_token.clone(), (grant.clone(), Token::Live));
+            self.issued.push(refresh_token.clone());
+            answer["refresh_token"] = refresh_token.into();
+        }
+        if with_id_token {
+            let id_token = self.id_token(shared, grant);
+            self.issued.push(id_token.clone());
+            answer["id_token"] = id_token.into();
+        }
+        answer
+    }
+
+    fn id_token(&self, shared: &Shared, grant: &Grant) -> String {
+        let now = self.clock.as_ref().expect("the rig sets the clock").now().0;
+        let mut claims = json!({
+            "iss": self.issuer, "sub": grant.user, "aud": "shop", "iat": now, "exp": now + 3600,
+            "nonce": grant.nonce, "name": "Alice Example", "sid": "provider-session",
+        });
+        overlay(&mut claims, &self.claims);
+        let header = json!({"alg": "ES256", "typ": "JWT", "kid": self.kid});
+        let encode = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+        let message = format!("{}.{}", encode(&header), encode(&claims));
+        let signature = shared.key.sign(&shared.rng, message.as_bytes()).expect("signs");
+        format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+}
+
+fn overlay(target: &mut Value, changes: &Value) {
+    for (name, value) in changes.as_object().expect("an object") {
+        match value {
+            Value::Null => target.as_object_mut().expect("an object").remove(name),
+            other => target
+                .as_object_mut()
+                .expect("an object")
+                .insert(name.clone(), other.clone()),
+        };
+    }
+}
