@@ -1,0 +1,28 @@
+#!/bin/sh
+# Installs what the end-to-end tests need and is missing: Chromium, certutil and openssl from Debian, then the npm
+# packages of e2e and demo exactly as their lock files say.
+#
+# It never replaces what is there, and asks for root only when a Debian package is missing.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+
+missing=
+command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
+command -v certutil >/dev/null 2>&1 || missing="$missing libnss3-tools"
+command -v openssl >/dev/null 2>&1 || missing="$missing openssl"
+
+if [ -n "$missing" ]; then
+  as_root=
+  if [ "$(id -u)" -ne 0 ]; then as_root=sudo; fi
+  $as_root apt-get update -q
+  # shellcheck disable=SC2086  # a list of packages
+  DEBIAN_FRONTEND=noninteractive $as_root apt-get install -q -y --no-install-recommends $missing
+fi
+
+for folder in "$here" "$here/../demo"; do
+  installed="$folder/node_modules/.package-lock.json"
+  if [ ! -e "$installed" ] || [ "$folder/package-lock.json" -nt "$installed" ]; then
+    (cd "$folder" && npm ci --no-fund --no-audit)
+  fi
+done

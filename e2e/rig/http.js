@@ -1,0 +1,67 @@
+// HTTP without a browser: one request with exactly the headers given, and what a test does with a copy of cookies.
+//
+// It never follows a redirect, never keeps a cookie, and never asks the system's resolver: every name is loopback.
+
+import http from 'node:http';
+import https from 'node:https';
+
+const LOOPBACK = '127.0.0.1';
+
+/**
+ * One request. Answers `{status, headers, setCookies, text, json()}`.
+ *
+ * @param {string} url
+ * @param {{method?: string, headers?: Record<string, string>, body?: string, ca?: string, timeout?: number}} [options]
+ */
+export function request(url, { method = 'GET', headers = {}, body, ca, timeout = 15_000 } = {}) {
+  const client = url.startsWith('https:') ? https : http;
+  return new Promise((resolve, reject) => {
+    const outgoing = client.request(url, { method, headers, ca, agent: false, lookup: toLoopback }, (response) => {
+      const chunks = [];
+      response.on('data', (chunk) => chunks.push(chunk));
+      response.on('error', reject);
+      response.on('end', () => {
+        const text = Buffer.concat(chunks).toString('utf8');
+        resolve({
+          status: response.statusCode,
+          headers: response.headers,
+          setCookies: response.headers['set-cookie'] ?? [],
+          text,
+          json: () => JSON.parse(text),
+        });
+      });
+    });
+    outgoing.setTimeout(timeout, () => outgoing.destroy(new Error(`${method} ${url}: no answer in ${timeout} ms`)));
+    outgoing.on('error', reject);
+    outgoing.end(body);
+  });
+}
+
+/** The `Cookie` header a browser would send to `url` with these cookies (as `context.cookies()` lists them). */
+export function cookieHeader(cookies, url) {
+  const { hostname, pathname } = new URL(url);
+  const sentTo = (path) => pathname === path || pathname.startsWith(path.endsWith('/') ? path : `${path}/`);
+  return cookies
+    .filter(({ domain, path }) => domain === hostname && sentTo(path))
+    .map(({ name, value }) => `${name}=${value}`)
+    .join('; ');
+}
+
+/** The headers of a script of the application at `origin`, with a copy of its cookies. */
+export function scriptHeaders({ origin, cookies, url }) {
+  return {
+    accept: 'application/json',
+    'content-type': 'application/x-www-form-urlencoded',
+    cookie: cookieHeader(cookies, url),
+    origin,
+    'sec-fetch-dest': 'empty',
+    'sec-fetch-mode': 'cors',
+    'sec-fetch-site': 'same-origin',
+    'token-handler-version': '1',
+  };
+}
+
+function toLoopback(_hostname, { all }, callback) {
+  if (all) callback(null, [{ address: LOOPBACK, family: 4 }]);
+  else callback(null, LOOPBACK, 4);
+}
