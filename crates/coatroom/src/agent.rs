@@ -238,7 +238,7 @@ async fn refresh_once(
     app: &Arc<App>,
     mut refresh: Refresh,
 ) -> (Refresh, Result<Refreshed, Error>) {
-    loop {
+    for _ in 0..MAX_LINKS {
         let now = shared.clock.now();
         let key = app.handler.refresh_key(&refresh);
         if key.is_some_and(|key| app.refreshes.is_over(&key)) {
@@ -293,6 +293,11 @@ async fn refresh_once(
             }
         };
     }
+    let error = Error::ProviderUnavailable {
+        reason: "the session was refreshed too often in a minute to follow".to_owned(),
+        retry_after: 60,
+    };
+    (refresh, Err(error))
 }
 
 async fn refresh_at_provider(
@@ -326,7 +331,7 @@ fn carry_out(shared: &Arc<Shared>, app: &Arc<App>, effects: Effects) {
 /// Revokes a token and, where a refresh replaced it meanwhile, its newest known successor.
 async fn revoke(shared: &Shared, app: &App, revocation: Revocation) {
     let mut newest = vec![revocation];
-    for _ in 0..MAX_SUCCESSORS {
+    for _ in 0..MAX_LINKS {
         let Some(refresh_token) = newest.iter().find(|revocation| revocation.is_refresh_token()) else {
             break;
         };
@@ -395,5 +400,5 @@ impl AgentCall {
     }
 }
 
-/// How far a revocation follows refreshes that overtook it.
-const MAX_SUCCESSORS: usize = 32;
+/// How far a late refresh, or a revocation, follows those that overtook it: each link is one look into the memory.
+const MAX_LINKS: usize = 1_100;

@@ -29,7 +29,7 @@ pub struct Refresh {
     held: Option<Secret>,
     /// The refresh token to look up or redeem next.
     current: Option<Secret>,
-    hops: u8,
+    hops: u16,
 }
 
 /// Who asked.
@@ -329,8 +329,9 @@ impl Refreshed {
     }
 }
 
-/// How many links of the chain are followed: more refreshes than fit into the memory's minute.
-const MAX_HOPS: u8 = 32;
+/// How many links of the chain are followed: more refreshes than anybody makes in the memory's
+/// minute.
+const MAX_HOPS: u16 = 1_000;
 
 /// Remembered tokens serve a late duplicate while the access token lives longer than this.
 const FRESH: std::time::Duration = std::time::Duration::from_secs(5);

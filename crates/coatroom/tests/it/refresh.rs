@@ -401,3 +401,21 @@ async fn a_refreshed_id_token_by_an_unknown_key_costs_no_session() {
     }
     assert_eq!(rig.provider.count("refresh_token", 400), 0);
 }
+
+#[tokio::test]
+async fn a_late_duplicate_follows_a_long_chain_and_never_spins() {
+    let rig = Rig::new().await;
+    rig.provider.script().expires_in = Some(1);
+    let mut browser = rig.signed_in().await;
+    let mut late = browser.clone();
+    for _ in 0..50 {
+        assert_eq!(
+            browser.fetch(Method::POST, "/auth/refresh", "").await.status,
+            StatusCode::OK
+        );
+    }
+    let answer = late.fetch(Method::POST, "/auth/refresh", "").await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    assert_eq!(rig.provider.count("refresh_token", 200), 51);
+    assert_eq!(rig.provider.count("refresh_token", 400), 0);
+}
