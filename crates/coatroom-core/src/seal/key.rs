@@ -29,6 +29,9 @@ pub enum KeyError {
     /// What follows the prefix is not 32 bytes of base64url.
     #[error("the key is malformed; expected 43 base64url characters after `coatroom-key-1:`")]
     Malformed,
+    /// What follows a proxy key's prefix is not 66 bytes of base64url.
+    #[error("the proxy key is malformed; expected 88 base64url characters after `coatroom-proxy-key-1:`")]
+    MalformedProxy,
     /// A key ring without keys.
     #[error("`keys` is empty; expected at least one key")]
     NoKeys,
@@ -64,17 +67,9 @@ impl MasterKey {
     /// [`KeyError::Missing`], [`KeyError::Several`], [`KeyError::UnknownFormat`] or
     /// [`KeyError::Malformed`]; none of them carries any of the text.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
-        // Editors of one system put a byte order mark in front.
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let mut lines = text
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let line = lines.next().ok_or(KeyError::Missing)?;
-        if lines.next().is_some() {
-            return Err(KeyError::Several);
-        }
-        let encoded = line.strip_prefix(PREFIX).ok_or(KeyError::UnknownFormat)?;
+        let encoded = only_line(text)?
+            .strip_prefix(PREFIX)
+            .ok_or(KeyError::UnknownFormat)?;
         if encoded.len() != ENCODED_LEN {
             return Err(KeyError::Malformed);
         }
@@ -102,6 +97,21 @@ impl MasterKey {
     /// The key itself, for key derivation.
     pub(super) fn bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+}
+
+/// The line of a key file that holds the key.
+pub(super) fn only_line(text: &str) -> Result<&str, KeyError> {
+    // Editors of one system put a byte order mark in front.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let line = lines.next().ok_or(KeyError::Missing)?;
+    match lines.next() {
+        None => Ok(line),
+        Some(_) => Err(KeyError::Several),
     }
 }
 

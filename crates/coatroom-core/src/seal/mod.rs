@@ -1,17 +1,22 @@
 //! Sealing: all encryption, key derivation and hashing of Coatroom's own, behind one small module.
 //!
 //! A [`MasterKey`] comes from a key file; a [`KeyRing`] of them seals and opens values for one
-//! [`Purpose`], application and name, and computes keyed hashes. Everything is aws-lc-rs, reached
-//! from here alone, so that a second backend can be added without touching a caller. There is one
-//! construction, AES-256-GCM-SIV (RFC 8452) under sub-keys from HKDF-SHA256 (RFC 5869), and no
-//! other beside it: `benches/seal.rs` has what it was measured against. This module never tells why a value did not open, and never shows a key.
+//! [`Purpose`], application and name, and computes keyed hashes; a [`ProxyRing`] opens the little that
+//! a proxy needs. All that seals, opens or derives keys is aws-lc-rs, reached from here alone, so
+//! that a second backend can be added without touching a caller. There is one construction,
+//! AES-256-GCM-SIV (RFC 8452) under sub-keys from HKDF-SHA256 (RFC 5869), and no other beside it:
+//! `benches/seal.rs` has what it was measured against. This module never tells why a value did not
+//! open, and never shows a key.
 
 mod key;
+mod proxy;
 mod ring;
 
 use aws_lc_rs::digest;
 
 pub use key::{KeyError, MasterKey};
+pub use proxy::{ProxyKey, ProxyRing};
+pub(crate) use ring::Opens;
 pub(crate) use ring::sealed_len;
 pub use ring::{Associated, KeyRing, Opened, Purpose};
 

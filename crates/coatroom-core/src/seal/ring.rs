@@ -97,6 +97,16 @@ impl KeyRing {
         })
     }
 
+    /// The keys' public ids, the first key's first: four hexadecimal digits that say nothing about
+    /// the key and stand in front of everything that it seals.
+    pub fn ids(&self) -> impl Iterator<Item = String> {
+        let keys = std::iter::once(&self.first).chain(&self.older);
+        keys.map(|key| {
+            let [first, second] = key.id;
+            format!("{first:02x}{second:02x}")
+        })
+    }
+
     /// Seals under the first key.
     pub fn seal(
         &self,
@@ -106,7 +116,7 @@ impl KeyRing {
         rng: &mut dyn Rng,
     ) -> Vec<u8> {
         let key = &self.first;
-        let header = key.header();
+        let header = header(key.id);
         let nonce: [u8; NONCE_LEN] = random(rng);
 
         let mut sealed = Vec::with_capacity(sealed_len(plaintext.len()));
@@ -137,48 +147,6 @@ impl KeyRing {
         self.open_owned(purpose, associated, sealed.to_vec())
     }
 
-    /// The same in the buffer that holds the sealed value, without a second allocation.
-    pub fn open_owned(
-        &self,
-        purpose: Purpose,
-        associated: &Associated<'_>,
-        sealed: Vec<u8>,
-    ) -> Option<Opened> {
-        // What a failed attempt leaves behind is wiped as well.
-        let mut sealed = Wiped(sealed);
-        let (header, rest) = sealed.0.split_first_chunk::<HEADER_LEN>()?;
-        let header = *header;
-        let nonce = *rest.first_chunk::<NONCE_LEN>()?;
-
-        // Two keys may share an id, by an accident of one in 65,536.
-        let mut candidates = self.with_header(header).peekable();
-        while let Some((key, under_old_key)) = candidates.next() {
-            let mut plaintext = if candidates.peek().is_some() {
-                sealed.clone()
-            } else {
-                std::mem::take(&mut sealed)
-            };
-            let opened = associated.encoded(&header, purpose, |aad| {
-                key.of(purpose)
-                    .open_within(
-                        Nonce::assume_unique_for_key(nonce),
-                        Aad::from(aad),
-                        &mut plaintext.0,
-                        HEADER_LEN + NONCE_LEN..,
-                    )
-                    .map(|opened| opened.len())
-            });
-            if let Ok(length) = opened {
-                plaintext.0.truncate(length);
-                return Some(Opened {
-                    plaintext,
-                    under_old_key,
-                });
-            }
-        }
-        None
-    }
-
     /// A keyed hash (HMAC-SHA256, RFC 2104) of `data` for one use, named by `label`, under the first
     /// key. It changes when another key becomes the first: see [`KeyRing::fingerprints`].
     pub fn fingerprint(&self, label: &str, data: &[u8]) -> [u8; 32] {
@@ -192,13 +160,78 @@ impl KeyRing {
             .chain(&self.older)
             .map(|key| key.fingerprint(label, data))
     }
+}
 
-    /// The keys that envelopes with this header were sealed under, and whether that key is old.
-    fn with_header(&self, header: [u8; HEADER_LEN]) -> impl Iterator<Item = (&SubKeys, bool)> {
+/// Something that opens sealed values.
+pub(crate) trait Opens {
+    /// Opens a value under whichever key sealed it, in the buffer that holds it, without a second
+    /// allocation. `None` is all there is to say about any other.
+    fn open_owned(&self, purpose: Purpose, associated: &Associated<'_>, sealed: Vec<u8>) -> Option<Opened>;
+}
+
+impl<T: Opens> Opens for std::sync::Arc<T> {
+    fn open_owned(&self, purpose: Purpose, associated: &Associated<'_>, sealed: Vec<u8>) -> Option<Opened> {
+        T::open_owned(self, purpose, associated, sealed)
+    }
+}
+
+impl Opens for KeyRing {
+    fn open_owned(&self, purpose: Purpose, associated: &Associated<'_>, sealed: Vec<u8>) -> Option<Opened> {
         let first = std::iter::once((&self.first, false));
         let older = self.older.iter().map(|key| (key, true));
-        first.chain(older).filter(move |(key, _)| key.header() == header)
+        let keys = first
+            .chain(older)
+            .map(|(key, is_old)| (key.id, key.of(purpose), is_old));
+        open_under(keys, purpose, associated, sealed)
     }
+}
+
+/// Opens under the one of these keys (id, key, whether it is old) that sealed the value.
+pub(super) fn open_under<'k>(
+    keys: impl Iterator<Item = ([u8; 2], &'k LessSafeKey, bool)>,
+    purpose: Purpose,
+    associated: &Associated<'_>,
+    sealed: Vec<u8>,
+) -> Option<Opened> {
+    // What a failed attempt leaves behind is wiped as well.
+    let mut sealed = Wiped(sealed);
+    let (header, rest) = sealed.0.split_first_chunk::<HEADER_LEN>()?;
+    let header = *header;
+    let nonce = *rest.first_chunk::<NONCE_LEN>()?;
+
+    // Two keys may share an id, by an accident of one in 65,536.
+    let mut candidates = keys
+        .filter(move |(id, ..)| self::header(*id) == header)
+        .peekable();
+    while let Some((_, key, under_old_key)) = candidates.next() {
+        let mut plaintext = if candidates.peek().is_some() {
+            sealed.clone()
+        } else {
+            std::mem::take(&mut sealed)
+        };
+        let opened = associated.encoded(&header, purpose, |aad| {
+            key.open_within(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(aad),
+                &mut plaintext.0,
+                HEADER_LEN + NONCE_LEN..,
+            )
+            .map(|opened| opened.len())
+        });
+        if let Ok(length) = opened {
+            plaintext.0.truncate(length);
+            return Some(Opened {
+                plaintext,
+                under_old_key,
+            });
+        }
+    }
+    None
+}
+
+/// The clear start of what the key with this id seals.
+fn header([first, second]: [u8; 2]) -> [u8; HEADER_LEN] {
+    [VERSION, first, second]
 }
 
 impl Opened {
@@ -245,32 +278,53 @@ struct SubKeys {
     fingerprint: hmac::Key,
 }
 
+/// Sub-keys of one master key (HKDF-SHA256).
+pub(super) struct Derivation(hkdf::Prk);
+
+impl Derivation {
+    pub(super) fn of(key: &MasterKey) -> Self {
+        Self(hkdf::Salt::new(hkdf::HKDF_SHA256, b"coatroom-key-1").extract(key.bytes()))
+    }
+
+    /// What encrypts for one purpose.
+    pub(super) fn sub_key(&self, purpose: Purpose) -> Zeroizing<[u8; 32]> {
+        self.expand("coatroom-seal-1/", purpose.label())
+    }
+
+    /// The public id.
+    pub(super) fn id(&self) -> [u8; 2] {
+        let [first, second, ..] = *self.expand("coatroom-key-id-1", "");
+        [first, second]
+    }
+
+    fn expand(&self, info: &str, label: &str) -> Zeroizing<[u8; 32]> {
+        let mut out = Zeroizing::new([0; 32]);
+        self.0
+            .expand(&[info.as_bytes(), label.as_bytes()], hkdf::HKDF_SHA256)
+            .and_then(|okm| okm.fill(out.as_mut_slice()))
+            .expect("one block of HKDF output is within its bound");
+        out
+    }
+}
+
 impl SubKeys {
     fn derive(key: &MasterKey) -> Self {
-        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, b"coatroom-key-1").extract(key.bytes());
-        let expand = |info: &str, label: &str| {
-            let mut out = Zeroizing::new([0; 32]);
-            prk.expand(&[info.as_bytes(), label.as_bytes()], hkdf::HKDF_SHA256)
-                .and_then(|okm| okm.fill(out.as_mut_slice()))
-                .expect("one block of HKDF output is within its bound");
-            out
-        };
+        let derivation = Derivation::of(key);
         let aead = |purpose: Purpose| {
-            let sub_key = expand("coatroom-seal-1/", purpose.label());
-            UnboundKey::new(&AES_256_GCM_SIV, sub_key.as_slice())
+            UnboundKey::new(&AES_256_GCM_SIV, derivation.sub_key(purpose).as_slice())
                 .map(LessSafeKey::new)
                 .expect("32 bytes are what AES-256 takes")
         };
-        let [first, second, ..] = *expand("coatroom-key-id-1", "");
+        let fingerprint = derivation.expand("coatroom-fingerprint-1", "");
         Self {
-            id: [first, second],
+            id: derivation.id(),
             access: aead(Purpose::Access),
             session: aead(Purpose::Session),
             login: aead(Purpose::Login),
             logout: aead(Purpose::Logout),
             ended: aead(Purpose::Ended),
             memory: aead(Purpose::Memory),
-            fingerprint: hmac::Key::new(hmac::HMAC_SHA256, expand("coatroom-fingerprint-1", "").as_slice()),
+            fingerprint: hmac::Key::new(hmac::HMAC_SHA256, fingerprint.as_slice()),
         }
     }
 
@@ -283,11 +337,6 @@ impl SubKeys {
             Purpose::Ended => &self.ended,
             Purpose::Memory => &self.memory,
         }
-    }
-
-    fn header(&self) -> [u8; HEADER_LEN] {
-        let [first, second] = self.id;
-        [VERSION, first, second]
     }
 
     fn fingerprint(&self, label: &str, data: &[u8]) -> [u8; 32] {
@@ -400,6 +449,18 @@ mod tests {
             name,
             chunk_header,
         }
+    }
+
+    #[test]
+    fn a_keys_id_is_what_its_envelopes_begin_with() {
+        let texts = [
+            "coatroom-key-1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8",
+            "coatroom-key-1:__79_Pv6-fj39vX08_Lx8O_u7ezr6uno5-bl5OPi4eA",
+        ];
+        let keys = texts.map(|text| MasterKey::parse(text).expect("a good key"));
+        let ring = KeyRing::new(keys.into()).expect("good keys");
+        // as in the published vectors, behind the version
+        assert_eq!(ring.ids().collect::<Vec<_>>(), ["2816", "7f71"]);
     }
 
     #[test]
