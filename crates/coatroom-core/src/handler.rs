@@ -22,15 +22,25 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use crate::config::{Application, Callback};
+use crate::config::{Application, Callback, Provider};
 use crate::cookie::{Cookies, Jar, Kind};
 use crate::error::Error;
 use crate::seal::{Associated, KeyRing, Opened, Purpose};
 
+impl MemoryKey {
+    /// A key of these bytes, for whoever keeps a memory elsewhere.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
 /// One application's decisions.
 pub struct Handler {
     pub(crate) app: Arc<Application>,
+    pub(crate) provider: Arc<Provider>,
     pub(crate) keys: Arc<KeyRing>,
+    /// The ring of the short memory: see [`Handler::with_memory_keys`].
+    pub(crate) memory_keys: Arc<KeyRing>,
     pub(crate) cookies: Cookies,
 }
 
@@ -42,16 +52,42 @@ impl Handler {
     /// A handler for one application.
     ///
     /// # Errors
-    /// [`Error::Bug`] when the application's base path cannot be a cookie's path, which a checked
-    /// configuration rules out.
+    /// [`Error::Bug`] when the application has no provider (then it is for a
+    /// [`ProxyHandler`](crate::flow::ProxyHandler)), or when its base path cannot be a cookie's path,
+    /// which a checked configuration rules out.
     pub fn new(app: Arc<Application>, keys: Arc<KeyRing>) -> Result<Self, Error> {
+        let provider = app
+            .provider
+            .clone()
+            .ok_or(Error::Bug("an application without a provider has no agent"))?;
         let cookies = Cookies::new(&app.id, &app.base_path, &app.callback)?;
-        Ok(Self { app, keys, cookies })
+        Ok(Self {
+            app,
+            provider,
+            memory_keys: keys.clone(),
+            keys,
+            cookies,
+        })
+    }
+
+    /// Another key ring for the short memory than for the cookies.
+    ///
+    /// The memory is found by keyed digests, so whoever shares one has to compute them under the
+    /// same key. A process that takes on new keys while it runs keeps its memory this way: two
+    /// refreshes with one refresh token find each other although keys were rotated between them.
+    #[must_use]
+    pub fn with_memory_keys(self, memory_keys: Arc<KeyRing>) -> Self {
+        Self { memory_keys, ..self }
     }
 
     /// The application it decides for.
     pub fn application(&self) -> &Arc<Application> {
         &self.app
+    }
+
+    /// Its provider.
+    pub fn provider(&self) -> &Arc<Provider> {
+        &self.provider
     }
 
     /// The cookies of a request.
@@ -61,8 +97,7 @@ impl Handler {
 
     /// Whether a cookie of this kind was sent, whole or in chunks, whatever is in it.
     pub(crate) fn shows(&self, kind: Kind, jar: &Jar<'_>) -> bool {
-        let name = self.cookies.name(kind);
-        jar.present(&name) || jar.present(&format!("{name}.1"))
+        self.cookies.shows(kind, jar)
     }
 
     /// The redirect URI registered at the provider.
@@ -85,12 +120,13 @@ impl Handler {
         plaintext: &[u8],
         rng: &mut dyn crate::rng::Rng,
     ) -> Vec<u8> {
-        self.keys.seal(Purpose::Memory, &self.memory(key), plaintext, rng)
+        self.memory_keys
+            .seal(Purpose::Memory, &self.memory(key), plaintext, rng)
     }
 
     /// Opens an entry of the short memory.
     pub(crate) fn open_memory(&self, key: &MemoryKey, sealed: &[u8]) -> Option<Opened> {
-        self.keys.open(Purpose::Memory, &self.memory(key), sealed)
+        self.memory_keys.open(Purpose::Memory, &self.memory(key), sealed)
     }
 
     fn memory<'a>(&'a self, key: &'a MemoryKey) -> Associated<'a> {

@@ -19,7 +19,7 @@ use crate::time::UnixTime;
 use crate::tombstones::Tombstones;
 
 /// How long one sign-in may take, and one sign-out round trip.
-pub(crate) const TRANSACTION_LIFE: Duration = Duration::from_secs(600);
+pub const TRANSACTION_LIFE: Duration = Duration::from_secs(600);
 
 /// A session's id. It changes at sign-in, never at refresh, and opens nothing by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +45,8 @@ pub(crate) struct Tokens {
     /// The token's own expiry.
     pub(crate) access_expires_at: UnixTime,
     pub(crate) refresh_token: Option<Secret>,
+    /// When that refresh token expires, if the provider says.
+    pub(crate) refresh_expires_at: Option<UnixTime>,
     /// Verified; its claims are what `session` answers.
     pub(crate) id_token: Secret,
 }
@@ -64,13 +66,20 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// When the session ends whatever the user does: the absolute limit, or the access token's
-    /// expiry where no refresh token can bring another.
+    /// When the session ends whatever the user does: the absolute limit, or when its tokens can no
+    /// longer be had, whichever comes first.
     pub(crate) fn ends_at(&self, limits: &SessionLimits) -> UnixTime {
         let absolute = self.created_at.plus(limits.absolute);
-        match self.tokens.refresh_token {
-            Some(_) => absolute,
-            None => absolute.min(self.tokens.access_expires_at),
+        let Tokens {
+            access_expires_at,
+            refresh_token,
+            refresh_expires_at,
+            ..
+        } = &self.tokens;
+        match (refresh_token, refresh_expires_at) {
+            (Some(_), None) => absolute,
+            (Some(_), Some(refreshable)) => absolute.min(*refreshable.max(access_expires_at)),
+            (None, _) => absolute.min(*access_expires_at),
         }
     }
 
@@ -114,6 +123,7 @@ impl Session {
             access_expires_at: self.tokens.access_expires_at.0,
             refresh_token: refresh_token.as_ref().map(|packed| bytes(packed)),
             id_token: bytes(&id_token),
+            refresh_expires_at: self.tokens.refresh_expires_at.map(|at| at.0),
         })
     }
 
@@ -137,6 +147,7 @@ impl Session {
                 access_token: anchor.access_token.clone(),
                 access_expires_at: UnixTime(record.access_expires_at),
                 refresh_token,
+                refresh_expires_at: record.refresh_expires_at.map(UnixTime),
                 id_token: unpack(record.id_token)?,
             },
         })
@@ -172,13 +183,19 @@ pub(crate) struct LoginTransaction {
     /// Absolute, validated when received and again when used.
     pub(crate) return_to: String,
     pub(crate) started_at: UnixTime,
-    /// The sessions that were visible at the start; they end when this sign-in succeeds.
+    /// The sessions whose anchor was visible at the start: they are dead in this browser when this
+    /// sign-in succeeds.
     pub(crate) replaces: Vec<SessionId>,
+    /// Those of them whose session cookie was there too: they end for the whole process. An anchor
+    /// alone proves nothing to the agent, since a proxy's key can make one.
+    pub(crate) ends: Vec<SessionId>,
     /// For a step-up: the user who must come back.
     pub(crate) expected_sub: Option<String>,
     /// The tombstones visible at the start: the callback cannot see their cookie and may have to
     /// write it.
     pub(crate) tombstones: Tombstones,
+    /// Digest of the issuer that it was begun at; none in those of an earlier version.
+    pub(crate) issuer: Option<[u8; 8]>,
 }
 
 impl LoginTransaction {
@@ -190,8 +207,10 @@ impl LoginTransaction {
             return_to: self.return_to.clone(),
             started_at: self.started_at.0,
             replaces: self.replaces.iter().map(|id| ByteArray::from(id.0)).collect(),
+            ends: self.ends.iter().map(|id| ByteArray::from(id.0)).collect(),
             expected_sub: self.expected_sub.clone(),
             tombstones: self.tombstones.record(),
+            issuer: self.issuer.map(ByteArray::from),
         })
     }
 
@@ -204,8 +223,10 @@ impl LoginTransaction {
             return_to: record.return_to,
             started_at: UnixTime(record.started_at),
             replaces: record.replaces.iter().map(|id| SessionId(**id)).collect(),
+            ends: record.ends.iter().map(|id| SessionId(**id)).collect(),
             expected_sub: record.expected_sub,
             tombstones: Tombstones::from_record(&record.tombstones),
+            issuer: record.issuer.map(|issuer| *issuer),
         })
     }
 
@@ -261,6 +282,7 @@ pub(crate) fn encode_tokens(tokens: &Tokens) -> Zeroizing<Vec<u8>> {
         access_expires_at: tokens.access_expires_at.0,
         refresh_token: refresh_token.as_ref().map(|packed| bytes(packed)),
         id_token: bytes(&id_token),
+        refresh_expires_at: tokens.refresh_expires_at.map(|at| at.0),
     })
 }
 
@@ -274,6 +296,7 @@ pub(crate) fn decode_tokens(plaintext: &[u8]) -> Option<Tokens> {
             Some(packed) => Some(unpack(packed)?),
             None => None,
         },
+        refresh_expires_at: record.refresh_expires_at.map(UnixTime),
         id_token: unpack(record.id_token)?,
     })
 }
@@ -319,6 +342,8 @@ struct SessionRecord<'a> {
     refresh_token: Option<&'a ByteSlice>,
     #[b(7)]
     id_token: &'a ByteSlice,
+    #[n(8)]
+    refresh_expires_at: Option<u64>,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -339,6 +364,10 @@ struct LoginRecord<'a> {
     expected_sub: Option<String>,
     #[n(7)]
     tombstones: Vec<ByteArray<8>>,
+    #[cbor(n(8), default)]
+    ends: Vec<ByteArray<16>>,
+    #[n(9)]
+    issuer: Option<ByteArray<8>>,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -361,6 +390,8 @@ struct TokensRecord<'a> {
     refresh_token: Option<&'a ByteSlice>,
     #[b(3)]
     id_token: &'a ByteSlice,
+    #[n(4)]
+    refresh_expires_at: Option<u64>,
 }
 
 #[cfg(test)]
@@ -387,6 +418,7 @@ mod tests {
                 access_token: Secret::new("opaque-access"),
                 access_expires_at: UnixTime(1_000_300),
                 refresh_token: refresh_token.map(Secret::new),
+                refresh_expires_at: Some(UnixTime(1_086_400)),
                 id_token: Secret::new("aGVhZA.Ym9keQ.c2ln"),
             },
         }
@@ -400,7 +432,101 @@ mod tests {
         assert!(joined.tokens.refresh_token == Some(Secret::new("refresh")));
         assert!(joined.tokens.access_token == Secret::new("opaque-access"));
         assert!(joined.tokens.id_token == session.tokens.id_token);
+        assert_eq!(joined.tokens.refresh_expires_at, Some(UnixTime(1_086_400)));
         assert_eq!(joined.login_state, [3; 8]);
+    }
+
+    fn login() -> LoginTransaction {
+        LoginTransaction {
+            state: Secret::new("0state"),
+            nonce: Secret::new("nonce"),
+            verifier: Secret::new("verifier"),
+            return_to: "https://shop.example.com/x".to_owned(),
+            started_at: UnixTime(1_000_000),
+            replaces: vec![SessionId([9; 16])],
+            ends: vec![SessionId([9; 16])],
+            expected_sub: Some("alice".to_owned()),
+            tombstones: Tombstones::default(),
+            issuer: Some([4; 8]),
+        }
+    }
+
+    /// What this version writes. A field that is added later makes a row here a row of
+    /// `records_of_earlier_versions_decode`.
+    #[test]
+    fn the_published_records_decode_and_are_what_encoding_makes() {
+        let session = session(Some("refresh"));
+        let logout = LogoutTransaction {
+            state: Secret::new("state"),
+            id_token_hint: Some(Secret::new("aGVhZA.Ym9keQ.c2ln")),
+            started_at: UnixTime(1_000_000),
+        };
+        for (name, encoded, published) in [
+            (
+                "anchor",
+                session.encode_anchor(&limits()),
+                "8450070707070707070707070707070707071a000feb001a000f436c4e006f70617175652d616363657373",
+            ),
+            (
+                "session",
+                session.encode_session(),
+                "8950070707070707070707070707070707071a000f42401a000f42401a000f42404803030303030303031a000f436c4800726566726573684e03046865616404626f64797369671a001093c0",
+            ),
+            (
+                "login",
+                login().encode(),
+                "8a66307374617465656e6f6e6365687665726966696572781a68747470733a2f2f73686f702e6578616d706c652e636f6d2f781a000f424081500909090909090909090909090909090965616c69636580815009090909090909090909090909090909480404040404040404",
+            ),
+            (
+                "logout",
+                logout.encode(),
+                "836573746174654e03046865616404626f64797369671a000f4240",
+            ),
+            (
+                "tokens",
+                encode_tokens(&session.tokens),
+                "854e006f70617175652d6163636573731a000f436c4800726566726573684e03046865616404626f64797369671a001093c0",
+            ),
+        ] {
+            let hex: String = encoded.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hex, published, "{name}");
+        }
+        let anchor = Anchor::decode(&session.encode_anchor(&limits())).expect("an anchor");
+        assert_eq!((anchor.id, anchor.ends_at), (session.id, UnixTime(1_043_200)));
+        let decoded = LoginTransaction::decode(&login().encode()).expect("a sign-in");
+        assert_eq!(decoded.replaces, [SessionId([9; 16])]);
+        assert!(LogoutTransaction::decode(&logout.encode()).is_some());
+    }
+
+    /// What an earlier version sealed is opened by every later one: a row is never changed.
+    #[test]
+    fn records_of_earlier_versions_decode() {
+        let bytes = |hex: &str| -> Vec<u8> {
+            let digits: Vec<u32> = hex.chars().filter_map(|c| c.to_digit(16)).collect();
+            let pairs = digits.chunks_exact(2);
+            pairs
+                .map(|pair| u8::try_from(pair[0] * 16 + pair[1]).expect("a byte"))
+                .collect()
+        };
+        let anchor = Anchor::decode(&session(None).encode_anchor(&limits())).expect("decodes");
+        // before the provider's limit was kept
+        let record = "8850070707070707070707070707070707071a000f42401a000f42401a000f42404803030303030303031a000f436c48007\
+                      26566726573684e03046865616404626f6479736967";
+        let joined = Session::join(&anchor, &bytes(record)).expect("joins");
+        assert_eq!(joined.tokens.refresh_expires_at, None);
+        assert!(joined.tokens.refresh_token == Some(Secret::new("refresh")));
+        let record =
+            "844e006f70617175652d6163636573731a000f436c4800726566726573684e03046865616404626f6479736967";
+        let tokens = decode_tokens(&bytes(record)).expect("decodes");
+        assert_eq!(tokens.refresh_expires_at, None);
+        assert!(tokens.access_token == Secret::new("opaque-access"));
+        // before a sign-in knew which of the sessions before it were proved
+        let record = "8866307374617465656e6f6e6365687665726966696572781a68747470733a2f2f73686f702e6578616d706c652e636f6d2f\
+                      781a000f424081500909090909090909090909090909090965616c69636580";
+        let login = LoginTransaction::decode(&bytes(record)).expect("decodes");
+        assert_eq!(login.replaces, [SessionId([9; 16])]);
+        assert_eq!(login.ends, []);
+        assert_eq!(login.issuer, None);
     }
 
     #[test]
@@ -419,6 +545,7 @@ mod tests {
         struct Case {
             name: &'static str,
             refresh_token: Option<&'static str>,
+            refreshable: Option<u64>,
             token_life: u64,
             active_after: u64,
             ends: u64,
@@ -429,6 +556,7 @@ mod tests {
             Case {
                 name: "short token",
                 refresh_token: Some("r"),
+                refreshable: None,
                 token_life: 300,
                 active_after: 0,
                 ends: 43_200,
@@ -438,6 +566,7 @@ mod tests {
             Case {
                 name: "long token: half the idle time",
                 refresh_token: Some("r"),
+                refreshable: Some(90_000),
                 token_life: 3600,
                 active_after: 0,
                 ends: 43_200,
@@ -447,6 +576,7 @@ mod tests {
             Case {
                 name: "no refresh token: ends with the access token",
                 refresh_token: None,
+                refreshable: Some(9_000),
                 token_life: 600,
                 active_after: 0,
                 ends: 600,
@@ -454,8 +584,29 @@ mod tests {
                 honoured: 600,
             },
             Case {
+                name: "the provider's limit comes first",
+                refresh_token: Some("r"),
+                refreshable: Some(1200),
+                token_life: 300,
+                active_after: 0,
+                ends: 1200,
+                idle_ends: 1200,
+                honoured: 300,
+            },
+            Case {
+                name: "an access token that outlives its refresh token is still good",
+                refresh_token: Some("r"),
+                refreshable: Some(100),
+                token_life: 300,
+                active_after: 0,
+                ends: 300,
+                idle_ends: 300,
+                honoured: 300,
+            },
+            Case {
                 name: "near the absolute limit",
                 refresh_token: Some("r"),
+                refreshable: None,
                 token_life: 90_000,
                 active_after: 43_000,
                 ends: 43_200,
@@ -467,6 +618,7 @@ mod tests {
             let mut session = session(case.refresh_token);
             let start = session.created_at.0;
             session.tokens.access_expires_at = UnixTime(start + case.token_life);
+            session.tokens.refresh_expires_at = case.refreshable.map(|life| UnixTime(start + life));
             session.last_active = UnixTime(start + case.active_after);
             assert_eq!(session.ends_at(&limits()).0 - start, case.ends, "{}", case.name);
             assert_eq!(

@@ -153,3 +153,112 @@ pub struct ProviderResponse {
 
 /// The longest body a shell accepts from the provider, in bytes.
 pub const MAX_RESPONSE: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oauth::testing::{SigningKey, snapshot};
+    use crate::rng::testing::Counter;
+
+    /// What a conversation asks for next, by how many answers it has had.
+    type Asks = fn(u8) -> Option<What>;
+
+    enum What {
+        Request,
+        Keys,
+    }
+
+    const ASKS: [(&str, Asks); 3] = [
+        ("requests", |_| Some(What::Request)),
+        ("keys", |_| Some(What::Keys)),
+        ("both in turn", |had| {
+            Some(if had % 2 == 0 { What::Request } else { What::Keys })
+        }),
+    ];
+
+    /// A conversation that asks until it is told to be done, and then says how many answers it had.
+    fn conversation(asks: Asks, had: u8) -> Step<u8> {
+        let next = move || Ok(conversation(asks, had.saturating_add(1)));
+        match asks(had) {
+            Some(What::Request) => Step::send(request(), move |_, _| next()),
+            Some(What::Keys) => Step::fetch_keys(move |_| next()),
+            None => Step::Done(had),
+        }
+    }
+
+    fn request() -> ProviderRequest {
+        ProviderRequest {
+            method: Method::GET,
+            url: Url::parse("https://login.example.com/token").expect("a URL"),
+            headers: Vec::new(),
+            body: Zeroizing::default(),
+        }
+    }
+
+    /// Carries it out as a shell does; what came out, and how many rounds it took.
+    fn driven(start: impl FnOnce(&mut Context<'_>) -> Result<Step<u8>, Error>) -> (Result<u8, Error>, usize) {
+        let provider = snapshot(&SigningKey::generate("ES256", None));
+        let mut context = Context {
+            provider: &provider,
+            now: UnixTime(1_900_000_000),
+            rng: &mut Counter(1),
+        };
+        let mut step = start(&mut context);
+        // far more than the bound
+        for rounds in 0..1_000 {
+            let (reply, rest) = match step {
+                Err(error) => return (Err(error), rounds),
+                Ok(Step::Done(value)) => return (Ok(value), rounds),
+                Ok(Step::Send(_, rest)) => (Reply::Unreachable("it is not there"), rest),
+                Ok(Step::FetchKeys(rest)) => (Reply::Keys, rest),
+            };
+            step = rest.resume(reply, &mut context);
+        }
+        panic!("it went on for ever");
+    }
+
+    fn takes_too_many_rounds(outcome: &Result<u8, Error>) -> bool {
+        matches!(outcome, Err(Error::Provider(text)) if text == "the conversation takes too many rounds")
+    }
+
+    #[test]
+    fn a_conversation_that_never_ends_is_stopped() {
+        for (name, asks) in ASKS {
+            let (outcome, rounds) = driven(|_| Ok(conversation(asks, 0)));
+            assert!(takes_too_many_rounds(&outcome), "{name}: {outcome:?}");
+            assert_eq!(rounds, usize::from(MAX_ROUNDS), "{name}");
+        }
+    }
+
+    #[test]
+    fn one_conversation_behind_another_gets_no_rounds_of_its_own() {
+        for (name, asks) in ASKS {
+            let short: Asks = |had| (had < 5).then_some(What::Request);
+            let (outcome, rounds) = driven(|context| {
+                let first = conversation(short, 0);
+                first.and_then(context, move |_, _| Ok(conversation(asks, 0)))
+            });
+            assert!(takes_too_many_rounds(&outcome), "{name}: {outcome:?}");
+            assert_eq!(rounds, usize::from(MAX_ROUNDS), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_last_round_may_still_end_a_conversation() {
+        let asks: Asks = |had| (had < MAX_ROUNDS).then_some(What::Request);
+        let (outcome, rounds) = driven(|_| Ok(conversation(asks, 0)));
+        assert_eq!(outcome, Ok(MAX_ROUNDS));
+        assert_eq!(rounds, usize::from(MAX_ROUNDS));
+    }
+
+    #[test]
+    fn an_answer_to_another_question_is_refused() {
+        let outcome = driven(|context| {
+            let Step::FetchKeys(rest) = conversation(|_| Some(What::Keys), 0) else {
+                panic!("it asks for keys")
+            };
+            rest.resume(Reply::Unreachable("it is not there"), context)
+        });
+        assert_eq!(outcome, (Err(Error::Bug("asked for keys, got another reply")), 0));
+    }
+}

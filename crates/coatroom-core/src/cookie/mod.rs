@@ -104,6 +104,12 @@ impl Cookies {
         self.row(kind).name
     }
 
+    /// Whether a cookie of this kind was sent, whole or in chunks, whatever is in it.
+    pub(crate) fn shows(&self, kind: Kind, jar: &Jar<'_>) -> bool {
+        let name = self.name(kind);
+        jar.present(&name) || jar.present(&format!("{name}.1"))
+    }
+
     /// The table itself.
     fn row(&self, kind: Kind) -> Row<'_> {
         match kind {
@@ -256,10 +262,10 @@ const SECURE_PREFIX: &str = "__Secure-";
 
 /// The most that name and value of one cookie may have together, in bytes. Browsers drop more than
 /// 4,096 without a word.
-const MAX_PAIR: usize = 4093;
+pub const MAX_PAIR: usize = 4093;
 
 /// The most chunks of one value, for the writer and the reader alike.
-const MAX_CHUNKS: u8 = 5;
+pub const MAX_CHUNKS: u8 = 5;
 
 /// Write id, index and count in front of a chunk's part of the value.
 const CHUNK_HEADER_LEN: usize = 10;
@@ -277,6 +283,21 @@ mod tests {
     fn cookies(callback: &Callback) -> Cookies {
         let shop = AppId::parse("shop").expect("a good id");
         Cookies::new(&shop, "/auth", callback).expect("a good path")
+    }
+
+    #[test]
+    fn a_cookie_is_shown_whole_or_in_chunks_and_by_nothing_else() {
+        let table = cookies(&Callback::Agent);
+        for (header, shown) in [
+            ("__Host-Http-shop-access=a", true),
+            ("__Host-Http-shop-access.1=a; __Host-Http-shop-access.2=b", true),
+            ("__Host-Http-shop-access.2=b", false),
+            ("__Host-Http-shop-accessory=a; __Host-Http-shop-ended=b", false),
+            ("", false),
+        ] {
+            let jar = Jar::new([header.as_bytes()]);
+            assert_eq!(table.shows(Kind::Access, &jar), shown, "{header}");
+        }
     }
 
     #[test]

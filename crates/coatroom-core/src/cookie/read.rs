@@ -18,7 +18,7 @@ use super::{
     SameSite, WriteHeader, is_base64url,
 };
 use crate::head::Headers;
-use crate::seal::{Associated, KeyRing, Opened};
+use crate::seal::{Associated, KeyRing, Opened, Opens};
 
 /// The cookies of one request whose names have one of our prefixes, borrowed.
 pub struct Jar<'a> {
@@ -152,6 +152,16 @@ impl Cookies {
         jar: &'a Jar<'a>,
         keys: &'a KeyRing,
     ) -> impl Iterator<Item = Opened> + 'a {
+        self.open_with(kind, jar, keys)
+    }
+
+    /// The same with whatever opens.
+    pub(crate) fn open_with<'a>(
+        &'a self,
+        kind: Kind,
+        jar: &'a Jar<'a>,
+        keys: &'a impl Opens,
+    ) -> impl Iterator<Item = Opened> + 'a {
         let row = self.row(kind);
         let wholes = jar.wholes(row.name.clone()).take(MAX_TRIED);
         let groups = jar.groups(row.name.clone()).take(MAX_TRIED);
@@ -178,7 +188,7 @@ impl Cookies {
         tags
     }
 
-    fn open_candidate(&self, row: &Row<'_>, candidate: &Candidate<'_>, keys: &KeyRing) -> Option<Opened> {
+    fn open_candidate(&self, row: &Row<'_>, candidate: &Candidate<'_>, keys: &impl Opens) -> Option<Opened> {
         let parts = candidate.parts.get(..usize::from(candidate.count))?;
         let encoded: usize = parts.iter().map(|part| part.len()).sum();
         // What the decoder's estimates come to, so that the buffer never grows.
@@ -721,6 +731,7 @@ mod tests {
             format!("{}=tossed", name(one)),
             "__Host-Http-shop-login-short=x; __Host-Http-shop-login-abcdefghi=x".to_owned(),
             "__Host-Http-shop-login-abcdefgh.x=x; __Host-Http-shop-login-abcd!fgh=x".to_owned(),
+            "__Host-Http-shop-login-abcdefgh.0=x; __Host-Http-shop-login-abcdefgh.=x".to_owned(),
             "__Host-Http-other-login-abcdefgh=x".to_owned(),
         ]
         .join("; ");

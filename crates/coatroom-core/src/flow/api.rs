@@ -4,16 +4,19 @@
 //! lock, no await, and no allocation but for the opened cookie. It never writes a cookie, never
 //! contacts the provider and never redirects.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 
 use crate::config::{Application, Auth, Route, RouteTarget};
-use crate::cookie::{Jar, Kind};
+use crate::cookie::{Cookies, Jar, Kind};
 use crate::error::Error;
 use crate::guard::{self, Class, Cors, TrustedRequest};
 use crate::handler::Handler;
 use crate::head::{Head, Headers};
 use crate::headers::{self, ClientFacts, Credential, ResponseRules};
 use crate::route::Resolved;
+use crate::seal::{KeyRing, Opens, ProxyRing};
 use crate::secret::Secret;
 use crate::session::{Anchor, SessionId};
 use crate::time::UnixTime;
@@ -32,6 +35,46 @@ struct Forward {
     session_id: SessionId,
 }
 
+/// The decisions of an instance that forwards API calls and does nothing else: no sign-in, no
+/// refresh, no sign-out, and no key for them.
+pub struct ProxyHandler {
+    app: Arc<Application>,
+    keys: Arc<ProxyRing>,
+    cookies: Cookies,
+}
+
+impl ProxyHandler {
+    /// A handler for one application. Its provider, if it has one, is not looked at.
+    ///
+    /// # Errors
+    /// [`Error::Bug`] when the application's base path cannot be a cookie's path, which a checked
+    /// configuration rules out.
+    pub fn new(app: Arc<Application>, keys: Arc<ProxyRing>) -> Result<Self, Error> {
+        let cookies = Cookies::new(&app.id, &app.base_path, &app.callback)?;
+        Ok(Self { app, keys, cookies })
+    }
+
+    /// The application it decides for.
+    pub fn application(&self) -> &Arc<Application> {
+        &self.app
+    }
+
+    /// As [`Handler::api`]. A session whose access token has expired is refreshed at the agent: the
+    /// answer is [`Error::AccessTokenExpired`] here too.
+    ///
+    /// # Errors
+    /// Those of [`Handler::api`].
+    pub fn api<H: Headers>(
+        &self,
+        route: &Route,
+        head: &Head<'_, H>,
+        now: UnixTime,
+    ) -> Result<Decision<'_>, Error> {
+        let (app, keys, cookies) = (&*self.app, &*self.keys, &self.cookies);
+        Proxy { app, keys, cookies }.api(route, head, now)
+    }
+}
+
 impl Handler {
     /// Decides about a call to a proxied route.
     ///
@@ -45,18 +88,59 @@ impl Handler {
         head: &Head<'_, H>,
         now: UnixTime,
     ) -> Result<Decision<'_>, Error> {
+        self.proxy().api(route, head, now)
+    }
+
+    /// Every tombstone of a session that the request shows.
+    pub(crate) fn tombstones(&self, jar: &Jar<'_>) -> Tombstones {
+        self.proxy().tombstones(Kind::Ended, jar)
+    }
+
+    /// The refresh tokens that the provider refused. A cookie of their own, because a refresh that
+    /// comes late may write it and must never write over the tombstones of a sign-out.
+    pub(crate) fn refused(&self, jar: &Jar<'_>) -> Tombstones {
+        self.proxy().tombstones(Kind::Refused, jar)
+    }
+
+    fn proxy(&self) -> Proxy<'_, KeyRing> {
+        Proxy {
+            app: &self.app,
+            keys: &self.keys,
+            cookies: &self.cookies,
+        }
+    }
+}
+
+/// What decides about API calls, whatever else the instance can do.
+struct Proxy<'a, K> {
+    app: &'a Application,
+    keys: &'a K,
+    cookies: &'a Cookies,
+}
+
+impl<'a, K: Opens> Proxy<'a, K> {
+    fn api<H: Headers>(
+        &self,
+        route: &Route,
+        head: &Head<'_, H>,
+        now: UnixTime,
+    ) -> Result<Decision<'a>, Error> {
         let class = Class::of(&Resolved::Proxy { index: 0, route });
-        if route.auth == Auth::None || matches!(route.target, RouteTarget::Static(_)) {
+        let public = matches!(route.target, RouteTarget::Static(_) | RouteTarget::DevServer(_));
+        if route.auth == Auth::None || public {
+            if matches!(route.target, RouteTarget::DevServer(_)) {
+                guard::check_dev_server(head)?;
+            }
             return Ok(Decision {
-                trusted: guard::trust(class, head, &self.app)?,
+                trusted: guard::trust(class, head, self.app)?,
                 forward: None,
             });
         }
         let jar = Jar::of(head.headers);
-        if !self.shows(Kind::Access, &jar) {
+        if !self.cookies.shows(Kind::Access, &jar) {
             return self.signed_out(route, head, Error::Unauthorized("no session cookie"));
         }
-        let trusted = guard::trust(class, head, &self.app)?;
+        let trusted = guard::trust(class, head, self.app)?;
         match self.anchor(&jar, now)? {
             Visible::Anchor(anchor) if anchor.honoured_until > now => {
                 let forward = Forward {
@@ -69,7 +153,9 @@ impl Handler {
                 })
             }
             Visible::Anchor(_) => Err(Error::AccessTokenExpired),
-            Visible::Over => Err(Error::SessionExpired("absolute limit")),
+            Visible::Over => Err(Error::SessionExpired(
+                "absolute limit, or no new tokens to be had",
+            )),
             Visible::SignedOut => self.signed_out(route, head, Error::SessionExpired("signed out")),
             Visible::Nothing => {
                 self.signed_out(route, head, Error::Unauthorized("no session cookie that opens"))
@@ -78,10 +164,10 @@ impl Handler {
     }
 
     fn anchor(&self, jar: &Jar<'_>, now: UnixTime) -> Result<Visible, Error> {
-        let tombstones = self.tombstones(jar);
+        let tombstones = self.tombstones(Kind::Ended, jar);
         let mut best: Option<Anchor> = None;
         let mut other = Visible::Nothing;
-        for opened in self.cookies.open(Kind::Access, jar, &self.keys) {
+        for opened in self.cookies.open_with(Kind::Access, jar, self.keys) {
             let Some(anchor) = Anchor::decode(opened.plaintext()) else {
                 continue;
             };
@@ -104,20 +190,9 @@ impl Handler {
         Ok(best.map_or(other, Visible::Anchor))
     }
 
-    /// Every tombstone of a session that the request shows.
-    pub(crate) fn tombstones(&self, jar: &Jar<'_>) -> Tombstones {
-        self.tombstones_of(Kind::Ended, jar)
-    }
-
-    /// The refresh tokens that the provider refused. A cookie of their own, because a refresh that
-    /// comes late may write it and must never write over the tombstones of a sign-out.
-    pub(crate) fn refused(&self, jar: &Jar<'_>) -> Tombstones {
-        self.tombstones_of(Kind::Refused, jar)
-    }
-
-    fn tombstones_of(&self, kind: Kind, jar: &Jar<'_>) -> Tombstones {
+    fn tombstones(&self, kind: Kind, jar: &Jar<'_>) -> Tombstones {
         let mut all = Tombstones::default();
-        for opened in self.cookies.open(kind, jar, &self.keys) {
+        for opened in self.cookies.open_with(kind, jar, self.keys) {
             if let Some(more) = Tombstones::decode(opened.plaintext()) {
                 all.merge(&more);
             }
@@ -131,11 +206,11 @@ impl Handler {
         route: &Route,
         head: &Head<'_, H>,
         error: Error,
-    ) -> Result<Decision<'_>, Error> {
+    ) -> Result<Decision<'a>, Error> {
         match route.auth {
             Auth::Required => Err(error),
             Auth::Optional | Auth::None => Ok(Decision {
-                trusted: guard::trust(Class::ProxiedNone, head, &self.app)?,
+                trusted: guard::trust(Class::ProxiedNone, head, self.app)?,
                 forward: None,
             }),
         }
@@ -168,6 +243,9 @@ impl Decision<'_> {
         client: &ClientFacts,
     ) -> Result<(), Error> {
         headers::strip_request(headers, application, route, &self.trusted);
+        if let RouteTarget::DevServer(url) = &route.target {
+            headers::write_dev_server_origin(headers, application, url);
+        }
         let token = self.forward.as_ref().map(|forward| &forward.access_token);
         headers::write_ours(headers, application, token, client)
     }

@@ -62,7 +62,7 @@ impl Handler {
         let mut data = Zeroizing::new(exchange.code.expose().as_bytes().to_vec());
         data.push(0);
         data.extend_from_slice(exchange.transaction.state.expose().as_bytes());
-        MemoryKey(self.keys.fingerprint("code", &data))
+        MemoryKey(self.memory_keys.fingerprint("code", &data))
     }
 
     /// Redeems the code (RFC 6749 §4.1.3) and checks everything that comes back.
@@ -76,10 +76,10 @@ impl Handler {
             &exchange.code,
             &self.redirect_uri(),
             &exchange.transaction.verifier,
-            &self.app.provider,
+            &self.provider,
             &context.provider.metadata,
         )?;
-        let app = self.app.clone();
+        let (provider, default_life) = (self.provider.clone(), self.app.session.default_token_life);
         let nonce = exchange.transaction.nonce.clone();
         let login_state = state_digest(exchange.transaction.state.expose());
         Ok(Step::send(request, move |reply, context| {
@@ -95,7 +95,7 @@ impl Handler {
             };
             let access_token = response.access_token.clone();
             let verifying = Verifying {
-                app: app.clone(),
+                provider,
                 id_token,
                 access_token,
                 nonce: Some(nonce),
@@ -108,7 +108,7 @@ impl Handler {
                         .id_token
                         .clone()
                         .ok_or(Error::Bug("the ID token vanished"))?;
-                    let tokens = tokens(response, id_token, app.session.default_token_life, context.now);
+                    let tokens = tokens(response, id_token, default_life, context.now);
                     Ok(Step::Done(SignedIn {
                         session: Session {
                             id: SessionId::generate(context.rng),
@@ -184,12 +184,24 @@ impl Handler {
             .unwrap_or_else(|_| ReturnTo::home(&self.app));
         let visible = self.visible(jar, context.now);
         let mut effects = Effects::default();
-        let seen = visible.anchors.iter().map(|anchor| anchor.id);
-        for id in transaction.replaces.iter().copied().chain(seen) {
+        for id in transaction
+            .ends
+            .iter()
+            .copied()
+            .chain(self.proved(&visible.anchors, jar))
+        {
             if id != session.id && !effects.ended.contains(&id) {
                 effects.ended.push(id);
             }
         }
+        let seen = visible.anchors.iter().map(|anchor| anchor.id);
+        let replaced: Vec<SessionId> = transaction
+            .replaces
+            .iter()
+            .copied()
+            .chain(seen)
+            .filter(|id| *id != session.id)
+            .collect();
         if let State::Live(old)
         | State::Ended {
             session: Some(old), ..
@@ -205,10 +217,10 @@ impl Handler {
                 .extend(revocations.filter(|revocation| !same_user || !revocation.is_refresh_token()));
         }
         let mut set_cookies = self.session_cookies(session, jar, context)?;
-        if !effects.ended.is_empty() {
+        if !replaced.is_empty() {
             let mut tombstones = transaction.tombstones.clone();
             tombstones.merge(&visible.tombstones);
-            effects.ended.iter().for_each(|id| tombstones.add_session(*id));
+            replaced.iter().for_each(|id| tombstones.add_session(*id));
             set_cookies.extend(self.tombstone_cookies(Kind::Ended, &tombstones, context.rng)?);
         }
         set_cookies.extend(self.cookies.clear(exchange.cookie, jar));
@@ -315,7 +327,7 @@ impl Tokens {
 
 /// An ID token on its way through verification, with one chance for fresh keys.
 pub(super) struct Verifying {
-    pub(super) app: std::sync::Arc<crate::config::Application>,
+    pub(super) provider: std::sync::Arc<crate::config::Provider>,
     pub(super) id_token: Secret,
     pub(super) access_token: Secret,
     pub(super) nonce: Option<Secret>,
@@ -339,10 +351,10 @@ impl Verifying {
 
     fn verify(&self, context: &Context<'_>) -> Result<Verified, IdTokenFailure> {
         let expected = Expected {
-            client_id: &self.app.provider.client_id,
+            client_id: &self.provider.client_id,
             nonce: self.nonce.as_ref().map(Secret::expose),
             access_token: Some(&self.access_token),
-            leeway: self.app.provider.leeway,
+            leeway: self.provider.leeway,
         };
         id_token::verify(
             &self.id_token,
@@ -364,19 +376,30 @@ pub(super) fn tokens(
     let life = response
         .expires_in
         .map_or(default_life, std::time::Duration::from_secs);
+    let refreshable = response.refresh_expires_in.map(std::time::Duration::from_secs);
     Tokens {
         access_expires_at: now.plus(life),
         access_token: response.access_token,
         refresh_token: response.refresh_token,
+        refresh_expires_at: refreshable.map(|life| now.plus(life)),
         id_token,
     }
 }
 
 /// The user of a sealed ID token.
 pub(super) fn user_of(id_token: &Secret) -> Option<String> {
+    text_claim(id_token, "sub")
+}
+
+/// The issuer of a sealed ID token.
+pub(super) fn issuer_of(id_token: &Secret) -> Option<String> {
+    text_claim(id_token, "iss")
+}
+
+fn text_claim(id_token: &Secret, name: &str) -> Option<String> {
     let claims = crate::flow::status::claims_of(id_token)?;
     claims
-        .get("sub")
+        .get(name)
         .and_then(serde_json::Value::as_str)
         .map(str::to_owned)
 }

@@ -46,6 +46,7 @@ struct Beginning {
     requested: RequestedParameters,
     mark: Mark,
     replaces: Vec<SessionId>,
+    ends: Vec<SessionId>,
     /// The user who is signed in; sealed for a step-up only.
     expected_sub: Option<String>,
     tombstones: Tombstones,
@@ -74,7 +75,7 @@ impl Handler {
     ) -> Result<AgentResponse, Refusal> {
         let (return_to, pairs) = input.take_return_to()?;
         let return_to = self.return_to(return_to.as_deref(), origin)?;
-        let requested = RequestedParameters::parse(pairs, &self.app.provider, Caller::Fetch)?;
+        let requested = RequestedParameters::parse(pairs, &self.provider, Caller::Fetch)?;
         let jar = self.jar(headers);
         let beginning = Beginning {
             requested,
@@ -105,7 +106,7 @@ impl Handler {
             true => (Caller::CrossSiteNavigation, self.jar(headers).hiding_strict()),
             false => (Caller::Navigation, self.jar(headers)),
         };
-        let requested = RequestedParameters::parse(pairs, &self.app.provider, caller)?;
+        let requested = RequestedParameters::parse(pairs, &self.provider, caller)?;
         let beginning = Beginning {
             requested,
             ..self.beginning(return_to, &jar, context.now)
@@ -237,6 +238,7 @@ impl Handler {
             requested: RequestedParameters::default(),
             mark: Mark::Restarted,
             replaces: transaction.replaces.clone(),
+            ends: transaction.ends.clone(),
             expected_sub: None,
             tombstones: transaction.tombstones.clone(),
         };
@@ -295,6 +297,7 @@ impl Handler {
             requested: RequestedParameters::default(),
             mark: Mark::Fresh,
             replaces: visible.anchors.iter().map(|anchor| anchor.id).collect(),
+            ends: self.proved(&visible.anchors, jar),
             expected_sub: match &visible.state {
                 State::Live(session) => user_of(&session.tokens.id_token),
                 State::Absent | State::Conflict | State::Ended { .. } => None,
@@ -318,12 +321,14 @@ impl Handler {
             return_to: beginning.return_to.as_str().to_owned(),
             started_at: context.now,
             replaces: beginning.replaces.clone(),
+            ends: beginning.ends.clone(),
             // a step-up must bring the same user back
             expected_sub: beginning
                 .expected_sub
                 .clone()
                 .filter(|_| is_step_up(&beginning.requested)),
             tombstones: beginning.tombstones.clone(),
+            issuer: Some(issuer_digest(&self.provider.issuer)),
         };
         let url = AuthorizationRequest {
             redirect_uri: &self.redirect_uri(),
@@ -332,7 +337,7 @@ impl Handler {
             code_challenge: &challenge,
             requested: &beginning.requested,
         }
-        .url(&self.app.provider, &context.provider.metadata);
+        .url(&self.provider, &context.provider.metadata);
         let kind = Kind::Login(LoginTag::of(transaction.state.expose()));
         let mut set_cookies = self.cookies.seal(
             kind,
@@ -401,6 +406,12 @@ impl Handler {
             let error = Error::LoginStateInvalid("the sign-in was started more than 10 minutes ago");
             return Err(Refusal::with_cookies(error, cleared()));
         }
+        // the configuration names another provider since: its code is not for this one (RFC 9700 §4.4)
+        let issuer = issuer_digest(&self.provider.issuer);
+        if transaction.issuer.is_some_and(|began_at| began_at != issuer) {
+            let error = Error::LoginStateInvalid("the sign-in was begun at another provider");
+            return Err(Refusal::with_cookies(error, cleared()));
+        }
         // RFC 9207 §2.4: also for an error response
         if !issuer_matches(response.iss(), &context.provider.metadata) {
             return Err(Refusal::with_cookies(Error::IssuerMismatch, cleared()));
@@ -441,6 +452,11 @@ impl Mark {
             false => Self::Restarted,
         }
     }
+}
+
+/// Names an issuer in a sealed transaction.
+fn issuer_digest(issuer: &str) -> [u8; 8] {
+    digest8("issuer", issuer.as_bytes())
 }
 
 /// Remembers in a session which `state` made it.

@@ -47,11 +47,11 @@ impl Handler {
                 .collect(),
             State::Absent => Vec::new(),
         };
+        // an anchor alone is enough for this browser, and not for the whole process
+        let ended = self.proved(&visible.anchors, &jar);
         let mut tombstones = visible.tombstones;
-        let mut ended = Vec::new();
         for anchor in &visible.anchors {
             tombstones.add_session(anchor.id);
-            ended.push(anchor.id);
         }
         let mut set_cookies = self.cookies.clear_everything(&jar);
         if !tombstones.is_empty() {
@@ -131,7 +131,7 @@ impl Handler {
                 post_logout_redirect_uri: &self.agent_url("logout/callback"),
                 state: transaction.state.expose(),
             }
-            .url(&self.app.provider, &provider.metadata)
+            .url(&self.provider, &provider.metadata)
         });
         Ok(AgentResponse::see_other(
             target.as_ref().unwrap_or(&self.app.app_url).as_str(),
@@ -180,8 +180,7 @@ impl Handler {
     /// [`Error::Provider`] if client authentication cannot be applied.
     pub fn revoke(&self, revocation: &Revocation, context: &Context<'_>) -> Result<Step<Revoked>, Error> {
         let metadata = &context.provider.metadata;
-        let Some(request) =
-            revocation_request(&revocation.token, revocation.hint, &self.app.provider, metadata)?
+        let Some(request) = revocation_request(&revocation.token, revocation.hint, &self.provider, metadata)?
         else {
             return Ok(Step::Done(Revoked::NotSupported));
         };

@@ -17,7 +17,7 @@ mod status;
 mod visible;
 
 pub use answer::{AgentResponse, Effects, Refusal, Revocation};
-pub use api::Decision;
+pub use api::{Decision, ProxyHandler};
 pub use exchange::{CodeExchange, SignedIn};
 pub use input::Input;
 pub use login::Arrival;

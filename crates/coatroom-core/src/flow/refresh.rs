@@ -61,6 +61,7 @@ pub enum IdToken {
 /// One redemption of a refresh token, shared by everybody who holds it.
 pub struct Redemption {
     refresh_token: Secret,
+    refresh_expires_at: Option<UnixTime>,
     id_token: Secret,
 }
 
@@ -166,6 +167,7 @@ impl Handler {
         let refresh_token = refresh.current.clone()?;
         Some(Redemption {
             refresh_token,
+            refresh_expires_at: refresh.session.tokens.refresh_expires_at,
             id_token: refresh.session.tokens.id_token.clone(),
         })
     }
@@ -182,22 +184,26 @@ impl Handler {
         context: &Context<'_>,
     ) -> Result<Step<Refreshed>, Error> {
         let token = redemption.refresh_token.clone();
-        let request = token::refresh_request(&token, None, &self.app.provider, &context.provider.metadata)?;
-        let app = self.app.clone();
+        let known_expiry = redemption.refresh_expires_at;
+        let request = token::refresh_request(&token, None, &self.provider, &context.provider.metadata)?;
+        let (provider, default_life) = (self.provider.clone(), self.app.session.default_token_life);
         let old_id_token = redemption.id_token.clone();
         Ok(Step::send(request, move |reply, context| {
             let mut response =
                 token::parse_token_reply(&reply).map_err(|failure| failure.into_error(Error::GrantEnded))?;
-            // RFC 6749 §6: without a new one the old one stays valid
-            response.refresh_token.get_or_insert(token);
-            let default_life = app.session.default_token_life;
+            if response.refresh_token.is_none() {
+                // RFC 6749 §6: without a new one the old one stays valid, and expires when it would
+                response.refresh_token = Some(token);
+                let left = known_expiry.map(|at| at.seconds_from(context.now));
+                response.refresh_expires_in = response.refresh_expires_in.or(left);
+            }
             let Some(id_token) = response.id_token.clone() else {
                 let tokens = tokens(response, old_id_token, default_life, context.now);
                 return Ok(Step::Done(Refreshed::known(tokens)));
             };
             let access_token = response.access_token.clone();
             let verifying = Verifying {
-                app,
+                provider,
                 id_token: id_token.clone(),
                 access_token,
                 nonce: None,
@@ -306,7 +312,10 @@ impl Handler {
     }
 
     fn token_key(&self, token: &Secret) -> MemoryKey {
-        MemoryKey(self.keys.fingerprint("refresh token", token.expose().as_bytes()))
+        MemoryKey(
+            self.memory_keys
+                .fingerprint("refresh token", token.expose().as_bytes()),
+        )
     }
 }
 

@@ -62,6 +62,7 @@ fn the_table_in_design_md_is_what_the_cookies_weigh() {
                 access_token,
                 access_expires_at: UnixTime(1_800_000_300),
                 refresh_token: Some(Secret::new(URL_SAFE_NO_PAD.encode(random::<32>(rng)))),
+                refresh_expires_at: Some(UnixTime(1_800_086_400)),
                 id_token: jwt(1024, rng),
             },
         };

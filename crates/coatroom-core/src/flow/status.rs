@@ -44,6 +44,7 @@ impl Handler {
                 "id": session.id.public(),
                 "idle_expires_in": session.idle_ends_at(limits).seconds_from(now),
                 "expires_in": session.ends_at(limits).seconds_from(now),
+                "provider_expires_in": session.tokens.refresh_expires_at.map(|at| at.seconds_from(now)),
             },
         })
     }

@@ -6,8 +6,9 @@
 
 use crate::cookie::{Jar, Kind};
 use crate::error::Error;
+use crate::flow::exchange::issuer_of;
 use crate::handler::Handler;
-use crate::session::{Anchor, Session};
+use crate::session::{Anchor, Session, SessionId};
 use crate::time::UnixTime;
 use crate::tombstones::Tombstones;
 
@@ -43,7 +44,7 @@ impl From<Ended> for Error {
     fn from(why: Ended) -> Self {
         match why {
             Ended::SignedOut => Self::SessionExpired("signed out"),
-            Ended::Absolute => Self::SessionExpired("absolute limit"),
+            Ended::Absolute => Self::SessionExpired("absolute limit, or no new tokens to be had"),
             Ended::Idle => Self::SessionExpired("idle limit"),
             Ended::Refused => Self::GrantEnded,
         }
@@ -112,11 +113,23 @@ impl Handler {
         State::Live(session)
     }
 
-    /// The newest session record that belongs to the anchor.
+    /// The sessions that the cookies prove: an anchor with a session cookie of the same id.
+    pub(crate) fn proved(&self, anchors: &[Anchor], jar: &Jar<'_>) -> Vec<SessionId> {
+        let proved = anchors.iter().filter(|anchor| {
+            self.cookies
+                .open(Kind::Session, jar, &self.keys)
+                .any(|opened| Session::join(anchor, opened.plaintext()).is_some())
+        });
+        proved.map(|anchor| anchor.id).collect()
+    }
+
+    /// The newest session record that belongs to the anchor. One that another issuer made, before
+    /// the configuration named this one, is none: no token of it may reach this issuer.
     pub(crate) fn session_of(&self, anchor: &Anchor, jar: &Jar<'_>) -> Option<Session> {
         self.cookies
             .open(Kind::Session, jar, &self.keys)
             .filter_map(|opened| Session::join(anchor, opened.plaintext()))
             .max_by_key(|session| session.written_at)
+            .filter(|session| issuer_of(&session.tokens.id_token).as_ref() == Some(&self.provider.issuer))
     }
 }

@@ -611,6 +611,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_signed_token_is_told_apart() {
+        let keys = key_set(&[]);
+        let parts = |count: usize| vec!["YQ"; count].join(".");
+        for (name, token, why) in [
+            ("one part", parts(1), "it is not a signed token of three parts"),
+            ("four parts", parts(4), "it is not a signed token of three parts"),
+            ("encrypted", parts(5), "it is encrypted, which is not supported"),
+            ("six parts", parts(6), "it is not a signed token of three parts"),
+            (
+                "as long as may be",
+                "a".repeat(65_536),
+                "it is not a signed token of three parts",
+            ),
+            ("longer by one", "a".repeat(65_537), "it is longer than 64 kib"),
+            ("much longer", "a".repeat(70_000), "it is longer than 64 kib"),
+        ] {
+            assert_eq!(invalid(name, check(&Secret::new(token), &keys)), why, "{name}");
+        }
+    }
+
+    #[test]
     fn the_header_brings_no_key_and_no_extension() {
         let key = SigningKey::generate("ES256", Some("k"));
         let rogue = SigningKey::generate("ES256", Some("rogue"));

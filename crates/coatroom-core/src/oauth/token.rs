@@ -66,6 +66,10 @@ pub(crate) struct TokenResponse {
     pub(crate) expires_in: Option<u64>,
     /// The next refresh token; after a refresh without one the old one stays.
     pub(crate) refresh_token: Option<Secret>,
+    /// How long the refresh token can be used, in seconds, if the provider says. No specification
+    /// has it: Keycloak calls it `refresh_expires_in` (0 where there is no limit), Entra and GitHub
+    /// `refresh_token_expires_in`.
+    pub(crate) refresh_expires_in: Option<u64>,
     /// The ID token, unverified.
     pub(crate) id_token: Option<Secret>,
 }
@@ -161,6 +165,8 @@ struct Members {
     token_type: Member,
     expires_in: Member,
     refresh_token: Member,
+    refresh_expires_in: Member,
+    refresh_token_expires_in: Member,
     id_token: Member,
     error: Member,
 }
@@ -200,6 +206,10 @@ impl Members {
             refresh_token: self
                 .refresh_token
                 .into_token("`refresh_token` is not a string of ascii characters")?,
+            refresh_expires_in: [self.refresh_expires_in, self.refresh_token_expires_in]
+                .into_iter()
+                // an extension that is malformed is no reason to sign nobody in
+                .find_map(|member| member.into_seconds().ok().flatten().filter(|life| *life > 0)),
             id_token: self
                 .id_token
                 .into_token("`id_token` is not a string of ascii characters")?,
@@ -264,6 +274,8 @@ impl<'de> Deserialize<'de> for Members {
                         "access_token" => Some(&mut members.access_token),
                         "token_type" => Some(&mut members.token_type),
                         "expires_in" => Some(&mut members.expires_in),
+                        "refresh_expires_in" => Some(&mut members.refresh_expires_in),
+                        "refresh_token_expires_in" => Some(&mut members.refresh_token_expires_in),
                         "refresh_token" => Some(&mut members.refresh_token),
                         "id_token" => Some(&mut members.id_token),
                         "error" => Some(&mut members.error),
@@ -448,6 +460,28 @@ mod tests {
             let tokens = success(body);
             assert!(tokens.expires_in.is_none() && tokens.refresh_token.is_none());
             assert!(tokens.id_token.is_none());
+        }
+    }
+
+    #[test]
+    fn a_refresh_tokens_life_is_read_under_either_name_and_never_in_the_way() {
+        for (member, expected) in [
+            (r#""refresh_expires_in":1800"#, Some(1800)),
+            (r#""refresh_token_expires_in":"86400""#, Some(86_400)),
+            // Keycloak: no limit
+            (r#""refresh_expires_in":0"#, None),
+            (r#""refresh_expires_in":-5"#, None),
+            (r#""refresh_expires_in":"never""#, None),
+            (r#""refresh_expires_in":[1]"#, None),
+            (r#""refresh_expires_in":null"#, None),
+            (
+                r#""refresh_expires_in":"never","refresh_token_expires_in":60"#,
+                Some(60),
+            ),
+            (r#""x":1"#, None),
+        ] {
+            let body = format!(r#"{{"access_token":"a","token_type":"Bearer",{member}}}"#);
+            assert_eq!(success(&body).refresh_expires_in, expected, "{member}");
         }
     }
 
