@@ -4,6 +4,8 @@
 //! caller gets is the [`Answer`] of the table (`http-api`: "Errors"), whose sentence is one of our
 //! own too. No other place maps an error to a status.
 
+use std::borrow::Cow;
+
 use http::{Method, StatusCode};
 
 /// Everything a step or a decision can refuse with, grouped by who is at fault.
@@ -92,6 +94,17 @@ pub enum Error {
     /// It did not answer in time.
     #[error("the upstream did not answer in time")]
     UpstreamTimeout,
+    /// The folder with the application's files cannot be read.
+    #[error("the folder of `static` cannot be read: {0}")]
+    FilesUnavailable(String),
+    /// The development server is not running, or broke off.
+    #[error("the development server at {address} is unavailable: {reason}")]
+    DevServerUnavailable {
+        /// Its origin, as configured.
+        address: String,
+        /// What failed.
+        reason: String,
+    },
 
     // ---- the operator
     /// A sealed value does not fit into its cookie's bound.
@@ -128,14 +141,14 @@ pub enum Level {
 }
 
 /// What the caller gets to see of an [`Error`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The HTTP status.
     pub status: StatusCode,
     /// The stable `error_code`.
     pub code: &'static str,
     /// Our own sentence for developers, the `detailed_error`.
-    pub detail: &'static str,
+    pub detail: Cow<'static, str>,
     /// The log level.
     pub level: Level,
     /// The `Retry-After`, in seconds.
@@ -149,7 +162,7 @@ impl Error {
         let answer = |status, code, detail, level| Answer {
             status,
             code,
-            detail,
+            detail: Cow::Borrowed(detail),
             level,
             retry_after: None,
         };
@@ -268,6 +281,19 @@ impl Error {
                 "the API did not answer in time",
                 Warn,
             ),
+            Self::FilesUnavailable(_) => answer(
+                StatusCode::BAD_GATEWAY,
+                "upstream_unavailable",
+                "the folder with the application's files cannot be read; build the application",
+                Warn,
+            ),
+            Self::DevServerUnavailable { address, .. } => Answer {
+                // the address is the configuration's, and whoever reads this has to know which server
+                detail: Cow::Owned(format!(
+                    "nothing answers at {address}; start the development server there, for example with `npm run dev`"
+                )),
+                ..answer(StatusCode::BAD_GATEWAY, "upstream_unavailable", "", Warn)
+            },
             Self::CookieTooLarge { .. } => answer(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "server_error",

@@ -70,7 +70,8 @@ impl Class {
             },
             Resolved::Proxy { route, .. } => match (&route.target, route.auth) {
                 (RouteTarget::Static(_), _) => Self::None,
-                (RouteTarget::Upstream(_) | RouteTarget::Inner, Auth::None) => Self::ProxiedNone,
+                (RouteTarget::DevServer(_), _)
+                | (RouteTarget::Upstream(_) | RouteTarget::Inner, Auth::None) => Self::ProxiedNone,
                 (RouteTarget::Upstream(_) | RouteTarget::Inner, Auth::Required | Auth::Optional) => {
                     Self::ProxiedFetch {
                         resources: route.resources,
@@ -136,6 +137,21 @@ pub fn trust<'a>(
         }),
         Class::Provider | Class::ProxiedNone | Class::None => Ok(trusted),
     }
+}
+
+/// Whether a development server may see a request: a page of another site loads none of the
+/// application's sources and starts none of the server's tools, but may link to a page.
+///
+/// # Errors
+/// [`Error::CsrfRejected`] for anything cross-site that is no navigation.
+pub(crate) fn check_dev_server(head: &Head<'_, impl Headers>) -> Result<(), Error> {
+    let cross_site = head.single(&SEC_FETCH_SITE) == Single::Value("cross-site");
+    if cross_site && head.single(&SEC_FETCH_MODE) != Single::Value("navigate") {
+        return Err(Error::CsrfRejected(
+            "`Sec-Fetch-Site` says that another site asks the development server",
+        ));
+    }
+    Ok(())
 }
 
 impl<'a> TrustedRequest<'a> {
@@ -320,7 +336,7 @@ const PURPOSE: HeaderName = HeaderName::from_static("purpose");
 mod tests {
     use super::*;
     use crate::config::ApplicationConfig;
-    use crate::config::testing::{checked, config, files, sibling, upstream};
+    use crate::config::testing::{checked, config, dev_server, files, sibling, upstream};
     use http::{HeaderMap, HeaderValue};
 
     const FETCH: Class = Class::Fetch;
@@ -385,8 +401,10 @@ mod tests {
                 upstream("/api", "http://127.0.0.1:5000", None),
                 upstream("/maybe", "http://127.0.0.1:5000", Some("optional")),
                 upstream("/open", "http://127.0.0.1:5000", Some("none")),
+                dev_server("/dev", "http://localhost:5173"),
                 files("/", "dist"),
             ],
+            url: "http://localhost:8080".to_owned(),
             ..config()
         });
         let classes: Vec<Class> = Endpoint::ALL
@@ -398,7 +416,7 @@ mod tests {
         for route in &application.routes {
             let expected = match route.prefix.as_str() {
                 "/api" | "/maybe" => API,
-                "/open" => Class::ProxiedNone,
+                "/open" | "/dev" => Class::ProxiedNone,
                 _ => Class::None,
             };
             assert_eq!(Class::of(&Resolved::Proxy { index: 0, route }), expected);
@@ -914,6 +932,65 @@ mod tests {
                     "{name} {class:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_websocket_is_of_the_origin_that_was_checked() {
+        let application = application();
+        let upgrade = ["upgrade: websocket", "connection: upgrade", WWW];
+        for class in [API, Class::ProxiedNone] {
+            let trusted = judge(&application, class, "GET", &upgrade).expect("a listed origin");
+            assert_eq!(
+                trusted.origin().map(Origin::as_str),
+                Some("https://www.example.com"),
+                "{class:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn another_site_loads_nothing_from_a_development_server() {
+        for (name, lines, passes) in [
+            (
+                "a script tag of another site",
+                &["sec-fetch-site: cross-site", "sec-fetch-mode: no-cors"][..],
+                false,
+            ),
+            (
+                "a fetch of another site",
+                &["sec-fetch-site: cross-site", "sec-fetch-mode: cors"],
+                false,
+            ),
+            ("a mode nobody knows", &["sec-fetch-site: cross-site"], false),
+            (
+                "a link on another site",
+                &["sec-fetch-site: cross-site", "sec-fetch-mode: navigate"],
+                true,
+            ),
+            (
+                "the page itself",
+                &["sec-fetch-site: same-origin", "sec-fetch-mode: cors"],
+                true,
+            ),
+            ("no browser", &[], true),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                let (name, value) = line.split_once(": ").expect("name: value");
+                headers.append(
+                    name.parse::<HeaderName>().expect("a name"),
+                    HeaderValue::from_str(value).expect("a value"),
+                );
+            }
+            let head = Head {
+                method: &Method::GET,
+                target: "/src/main.ts",
+                authority: None,
+                protocol: None,
+                headers: &headers,
+            };
+            assert_eq!(check_dev_server(&head).is_ok(), passes, "{name}");
         }
     }
 

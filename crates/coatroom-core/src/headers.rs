@@ -9,11 +9,13 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use url::Url;
 
 use crate::config::{Application, Auth, Route};
 use crate::cookie::{is_ours, sets_ours};
 use crate::error::Error;
 use crate::guard::{Cors, TrustedRequest};
+use crate::head::Single;
 use crate::secret::Secret;
 
 mod cache;
@@ -51,6 +53,21 @@ enum Caching {
     VaryByCookie,
     /// A token was attached: no shared cache may keep the answer.
     Private,
+}
+
+/// Refuses a body framed by anything but `chunked`, once (RFC 9112 §6.1): another reader may take
+/// the rest for something else. What HTTP libraries refuse anyway never gets here.
+///
+/// # Errors
+/// [`Error::InvalidRequest`].
+pub fn check_framing(headers: &HeaderMap) -> Result<(), Error> {
+    match crate::head::single(headers, &header::TRANSFER_ENCODING) {
+        Single::Absent => Ok(()),
+        Single::Value(coding) if coding.eq_ignore_ascii_case("chunked") => Ok(()),
+        Single::Value(_) | Single::Ambiguous => Err(Error::InvalidRequest(
+            "`Transfer-Encoding` is something else than `chunked`",
+        )),
+    }
 }
 
 /// Takes everything off a request that is not the client's to say. Run before [`write_ours`].
@@ -116,6 +133,24 @@ pub fn write_ours(
         }
     }
     Ok(())
+}
+
+/// Tells a development server that a request comes from its own pages, where it comes from the
+/// application's: it serves them, and knows only its own address. A foreign origin stays foreign.
+pub(crate) fn write_dev_server_origin(headers: &mut HeaderMap, application: &Application, dev_server: &Url) {
+    let ours = |value: &HeaderValue| {
+        application
+            .origins
+            .iter()
+            .any(|origin| origin.as_str().as_bytes() == value.as_bytes())
+    };
+    let one = headers.get_all(header::ORIGIN).iter().count() == 1;
+    if one
+        && headers.get(header::ORIGIN).is_some_and(ours)
+        && let Ok(own) = HeaderValue::try_from(dev_server.origin().ascii_serialization())
+    {
+        headers.insert(header::ORIGIN, own);
+    }
 }
 
 impl ResponseRules {
@@ -200,11 +235,11 @@ fn kept_cookies(headers: &HeaderMap, names: &[String]) -> Option<HeaderValue> {
         .flat_map(|value| value.as_bytes().split(|b| *b == b';'))
     {
         let pair = pair.trim_ascii();
-        let name = pair
-            .split(|b| *b == b'=')
-            .next()
-            .unwrap_or_default()
-            .trim_ascii_end();
+        // without a `=` it is a value without a name (RFC 6265bis §5.7)
+        let Some(equals) = pair.iter().position(|b| *b == b'=') else {
+            continue;
+        };
+        let name = pair.get(..equals).unwrap_or_default().trim_ascii_end();
         let named = names.iter().any(|known| known.as_bytes() == name) && !is_ours(name);
         if named {
             if !kept.is_empty() {
@@ -299,7 +334,7 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::testing::{checked, config, sibling, upstream};
+    use crate::config::testing::{checked, config, dev_server, sibling, upstream};
     use crate::config::{ApplicationConfig, RouteConfig};
     use crate::guard::{Class, trust};
     use crate::head::Head;
@@ -365,6 +400,40 @@ mod tests {
         let route = application.routes.first().expect("one route");
         strip_request(&mut headers, application, route, &request);
         lines(&headers)
+    }
+
+    #[test]
+    fn a_development_server_takes_the_applications_pages_for_its_own_and_no_others() {
+        let application = checked(ApplicationConfig {
+            url: "http://localhost:8080".to_owned(),
+            routes: vec![dev_server("/", "http://127.0.0.1:5173")],
+            ..config()
+        });
+        let url = Url::parse("http://127.0.0.1:5173").expect("a url");
+        for (sent, seen) in [
+            (
+                &["origin: http://localhost:8080"][..],
+                &["origin: http://127.0.0.1:5173"][..],
+            ),
+            (
+                &["origin: http://localhost:8081"],
+                &["origin: http://localhost:8081"],
+            ),
+            (
+                &["origin: https://evil.example"],
+                &["origin: https://evil.example"],
+            ),
+            (&["origin: null"], &["origin: null"]),
+            (
+                &["origin: http://localhost:8080", "origin: https://evil.example"],
+                &["origin: http://localhost:8080", "origin: https://evil.example"],
+            ),
+            (&[], &[]),
+        ] {
+            let mut headers = map(sent);
+            write_dev_server_origin(&mut headers, &application, &url);
+            assert_eq!(lines(&headers), seen, "{sent:?}");
+        }
     }
 
     #[test]
@@ -487,6 +556,25 @@ mod tests {
     }
 
     #[test]
+    fn a_body_is_chunked_once_or_not_at_all() {
+        for (request, good) in [
+            (&["content-length: 1"][..], true),
+            (&["transfer-encoding: chunked"], true),
+            (&["transfer-encoding: Chunked"], true),
+            (&["transfer-encoding: chunked, chunked"], false),
+            (
+                &["transfer-encoding: chunked", "transfer-encoding: chunked"],
+                false,
+            ),
+            (&["transfer-encoding: gzip, chunked"], false),
+            (&["transfer-encoding: identity"], false),
+            (&["transfer-encoding: "], false),
+        ] {
+            assert_eq!(check_framing(&map(request)).is_ok(), good, "{request:?}");
+        }
+    }
+
+    #[test]
     fn only_named_cookies_go_upstream_and_never_ours() {
         let application = application(RouteConfig {
             cookies: vec!["locale".to_owned(), "theme".to_owned()],
@@ -498,9 +586,10 @@ mod tests {
                 "a=b; locale=en;theme=dark ; LOCALE=x",
                 Some("locale=en; theme=dark"),
             ),
+            ("theme; locale; theme=dark; =theme", Some("theme=dark")),
             ("xlocale=1; locale2=1", None),
             ("__Host-Http-shop-access=secret; locale=", Some("locale=")),
-            ("locale", Some("locale")),
+            ("locale", None),
             ("", None),
         ] {
             let line = format!("cookie: {cookies}");

@@ -199,6 +199,20 @@ mod tests {
     }
 
     #[test]
+    fn the_bound_on_the_length_is_exact_and_comes_first() {
+        let own = own();
+        let origin = "https://shop.example.com".len();
+        let path = |length: usize| format!("/{}", "a".repeat(length - 1));
+        assert!(parse(&path(2000 - origin), &own).is_ok());
+        assert!(parse(&path(2001 - origin), &own).is_err());
+        let too_long = Some(Error::InvalidRequest("`return_to` is too long"));
+        for (length, is_too_long) in [(2000, false), (2001, true), (5000, true)] {
+            let refused = parse(&(path(length - 1) + "\\"), &own).err();
+            assert_eq!(refused == too_long, is_too_long, "{length}");
+        }
+    }
+
+    #[test]
     fn everything_else_is_refused() {
         let own = own();
         let long = format!("/{}", "a".repeat(2000));

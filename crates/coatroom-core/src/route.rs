@@ -143,7 +143,7 @@ pub(crate) fn is_page(
     }
     match matching(routes, path) {
         None => true,
-        Some((_, route)) if matches!(route.target, RouteTarget::Static(_)) => true,
+        Some((_, route)) if has_pages(route) => true,
         Some((index, _)) => {
             matching(routes, home).is_some_and(|(own, _)| own == index)
                 && !has_other_reading(base_path, routes, index, path)
@@ -153,7 +153,8 @@ pub(crate) fn is_page(
 
 /// Whether an upstream that is more lenient than we are (drops path parameters and trailing dots,
 /// ignores case, decodes once more) could read a path as belonging to a rule that is stricter than
-/// the matched route's, or to another target. Static files are read by us, never leniently.
+/// the matched route's, or to another target. Static files are read by us, never leniently; a
+/// development server gets nothing that a lenient reading could misuse.
 pub(crate) fn has_other_reading(
     base_path: &str,
     routes: &[Route],
@@ -163,7 +164,7 @@ pub(crate) fn has_other_reading(
     let Some(route) = routes.get(matched) else {
         return true;
     };
-    if matches!(route.target, RouteTarget::Static(_)) {
+    if has_pages(route) {
         return false;
     }
     let reading = skeleton(path.as_str());
@@ -261,6 +262,14 @@ impl Route {
             None => path.to_owned(),
             Some(query) => [path, "?", query].concat(),
         }
+    }
+}
+
+/// Whether a route serves the SPA's own files, built or in development.
+fn has_pages(route: &Route) -> bool {
+    match route.target {
+        RouteTarget::Static(_) | RouteTarget::DevServer(_) => true,
+        RouteTarget::Upstream(_) | RouteTarget::Inner => false,
     }
 }
 

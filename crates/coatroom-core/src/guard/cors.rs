@@ -358,6 +358,23 @@ mod tests {
     }
 
     #[test]
+    fn the_agents_own_origin_needs_no_cors_though_it_is_listed_beside_others() {
+        let application = checked(ApplicationConfig {
+            origins: Some(vec![
+                "https://www.example.com".to_owned(),
+                "https://shop.example.com".to_owned(),
+            ]),
+            ..sibling()
+        });
+        let mut headers = HeaderMap::new();
+        with_head("GET", &["origin: https://shop.example.com"], |head| {
+            Cors::of(&application, head)
+        })
+        .write(&mut headers);
+        assert_eq!(lines(&headers), ["vary: Origin"]);
+    }
+
+    #[test]
     fn cors_is_off_when_the_spa_shares_the_agents_origin() {
         let application = checked(config());
         for origin in ["origin: https://shop.example.com", WWW] {

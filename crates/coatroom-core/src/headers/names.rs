@@ -18,16 +18,25 @@ pub(super) fn never_forwarded(name: &str) -> bool {
         Some(b'a') => name == "authorization" || begins(&["ali-cdn-real-ip", "akamai-"]),
         Some(b'c') => {
             matches!(name, "cookie" | "cookie2" | "connection" | "client-ip")
-                || begins(&["cf-", "client-cert", "cloudfront-viewer-address", "cdn-real-ip"])
+                || begins(&[
+                    "cf-",
+                    "client-cert",
+                    "cloudfront-viewer-address",
+                    "cdn-real-ip",
+                    "cluster-client-ip",
+                ])
         }
         Some(b'd') => name == "dpop",
-        Some(b'f') => name == "forwarded" || begins(&["forwarded-", "fastly-"]),
+        Some(b'f') => matches!(name, "forwarded" | "front-end-https") || begins(&["forwarded-", "fastly-"]),
         Some(b'h') => name == "http2-settings",
+        Some(b'i') => begins(&["iv-user", "iv-groups", "iv-creds"]),
         Some(b'k') => name == "keep-alive",
+        Some(b'm') => begins(&["mellon-"]),
         Some(b'o') => begins(&["oidc-"]),
-        Some(b'p') => begins(&["proxy-"]),
-        Some(b'r') => begins(&["remote-"]),
-        Some(b's') => begins(&["ssl-"]),
+        // `proxy` alone becomes `HTTP_PROXY` in the environment of a CGI-like upstream
+        Some(b'p') => name == "proxy" || begins(&["proxy-"]),
+        Some(b'r') => begins(&["remote-", "real-ip"]),
+        Some(b's') => begins(&["ssl-", "shib-", "sm-user", "sm-serversession"]),
         Some(b't') => {
             matches!(name, "te" | "transfer-encoding" | "true-client-ip") || begins(&["tailscale-"])
         }
@@ -65,9 +74,10 @@ pub(super) const FRAMING: [&str; 8] = [
 ];
 
 /// `x-…` names that tell an upstream who, where or what the client is.
-const X_PREFIXES: [&str; 41] = [
+const X_PREFIXES: [&str; 52] = [
     "x-access-token",
     "x-amzn-oidc-",
+    "x-anonymous-consumer",
     "x-api-gateway-",
     "x-apigateway-",
     "x-appengine-",
@@ -82,6 +92,7 @@ const X_PREFIXES: [&str; 41] = [
     "x-cluster-client-ip",
     "x-consumer-",
     "x-credential-",
+    "x-custom-ip-",
     "x-endpoint-api-",
     "x-envoy-",
     "x-forwarded",
@@ -89,23 +100,32 @@ const X_PREFIXES: [&str; 41] = [
     "x-goog-authenticated-",
     "x-goog-iap-",
     "x-host",
+    "x-http-destination",
     "x-http-host-",
     "x-http-method",
     "x-id-token",
     "x-jwt",
     "x-method-override",
+    "x-middleware-",
     "x-ms-client-principal",
     "x-ms-token-",
     "x-original-",
+    "x-originating-",
     "x-override-",
     "x-pomerium-",
+    "x-proto",
     "x-proxyuser-",
     "x-real-ip",
     "x-remote-",
     "x-rewrite-",
+    "x-scheme",
     "x-ssl-",
     "x-tls-",
+    "x-token-subject",
+    "x-token-user-",
+    "x-url-scheme",
     "x-user",
+    "x-vouch-",
     "x-webauth-",
 ];
 
@@ -155,6 +175,7 @@ mod tests {
             "x-http-method-override",
             "x-http-method",
             "x-method-override",
+            "x-middleware-",
             "x-auth-request-user",
             "x-auth-user",
             "x-authenticated-user",
@@ -164,6 +185,7 @@ mod tests {
             "x-remote-user",
             "x-webauth-user",
             "x-user",
+            "x-vouch-",
             "x-user-id",
             "x-ssl-client-dn",
             "ssl-client-cert",
@@ -191,6 +213,25 @@ mod tests {
             "x.forwarded.user",
             "x-forwarded-for!",
             "client-ip",
+            "cluster-client-ip",
+            "real-ip",
+            "proxy",
+            "front-end-https",
+            "iv-user",
+            "sm-user",
+            "shib-session-id",
+            "mellon-name-id",
+            "x-anonymous-consumer",
+            "x-custom-ip-authorization",
+            "x-http-destinationurl",
+            "x-middleware-subrequest",
+            "x-originating-ip",
+            "x-proto",
+            "x-scheme",
+            "x-token-subject",
+            "x-token-user-name",
+            "x-url-scheme",
+            "x-vouch-user",
             "wl-proxy-client-ip",
             "x-consumer-username",
         ] {

@@ -149,7 +149,7 @@ fn check_segments(path: &str) -> Result<(), Error> {
         if segment.is_empty() && segments.peek().is_some() {
             return Err(Error::InvalidRequest("the path has an empty segment"));
         }
-        let name = segment.split(';').next().unwrap_or_default().trim();
+        let name = segment.split(SEMICOLONS).next().unwrap_or_default().trim();
         if !name.is_empty() && name.chars().all(|c| DOTS.contains(&c)) {
             return Err(Error::InvalidRequest("the path has a dot segment"));
         }
@@ -204,7 +204,7 @@ fn check_escapes(normal: &str) -> Result<(), Error> {
     };
     for _ in 0..MAX_NESTING {
         check_segments(&text)?;
-        if text.chars().any(char::is_control) || has_unicode_escape(&text) {
+        if text.chars().any(|c| c.is_control() || SLASHES.contains(&c)) || has_unicode_escape(&text) {
             return Err(refused);
         }
         let hidden = |byte: u8| !matches!(byte, b'/' | b'\\' | b'.') && !byte.is_ascii_control();
@@ -217,8 +217,9 @@ fn check_escapes(normal: &str) -> Result<(), Error> {
     Err(Error::InvalidRequest("the path is encoded too many times"))
 }
 
-/// What a reader that drops everything droppable sees: fully decoded, without path parameters,
-/// trailing dots and blanks, case, and empty segments. No trailing slash; empty for the root.
+/// What a reader that drops everything droppable sees: fully decoded, without path parameters, a
+/// query or fragment that only shows then, trailing dots and blanks, case, compatibility forms
+/// (NFKC), and empty segments. No trailing slash; empty for the root.
 pub(super) fn skeleton(normal: &str) -> Cow<'_, str> {
     let plain = normal.bytes().all(|b| !matches!(b, b'%' | b';' | b'A'..=b'Z'))
         && !normal.contains("./")
@@ -233,6 +234,10 @@ pub(super) fn skeleton(normal: &str) -> Cow<'_, str> {
             Some(Err(())) | None => break,
         }
     }
+    if !text.is_ascii() {
+        text = Cow::Owned(text.chars().map(compatible).collect());
+    }
+    let text = text.split(['?', '#']).next().unwrap_or_default();
     let mut reading = String::with_capacity(text.len());
     for segment in text.split('/') {
         let name = segment.split(';').next().unwrap_or_default();
@@ -267,6 +272,20 @@ fn decoded(text: &str, acceptable: impl Fn(u8) -> bool) -> Option<Result<String,
     found.then(|| String::from_utf8(bytes).map_err(drop))
 }
 
+/// The ASCII character that a reader takes this for once it normalises compatibility forms (NFKC, or
+/// the best fit of an old code page).
+fn compatible(character: char) -> char {
+    match character {
+        '\u{ff01}'..='\u{ff5e}' => u32::from(character)
+            .checked_sub(0xfee0)
+            .and_then(char::from_u32)
+            .unwrap_or(character),
+        _ if DOTS.contains(&character) => '.',
+        _ if SEMICOLONS.contains(&character) => ';',
+        _ => character,
+    }
+}
+
 /// `%u002f`, as some servers read it.
 fn has_unicode_escape(text: &str) -> bool {
     text.as_bytes().windows(6).any(
@@ -294,9 +313,18 @@ fn push_escaped(text: &mut String, byte: u8) {
 }
 
 /// Characters that some reader takes for a dot: the dot, and what Unicode normalisation makes one.
-const DOTS: [char; 7] = [
-    '.', '\u{2024}', '\u{2025}', '\u{2026}', '\u{3002}', '\u{ff0e}', '\u{ff61}',
+const DOTS: [char; 9] = [
+    '.', '\u{2024}', '\u{2025}', '\u{2026}', '\u{3002}', '\u{fe19}', '\u{fe52}', '\u{ff0e}', '\u{ff61}',
 ];
+
+/// Characters beyond ASCII that some reader takes for a slash or a backslash, or for text with one.
+const SLASHES: [char; 10] = [
+    '\u{2044}', '\u{2215}', '\u{2216}', '\u{fe68}', '\u{ff0f}', '\u{ff3c}', '\u{2100}', '\u{2101}',
+    '\u{2105}', '\u{2106}',
+];
+
+/// Characters that some reader takes for the semicolon in front of path parameters.
+const SEMICOLONS: [char; 4] = [';', '\u{37e}', '\u{fe54}', '\u{ff1b}'];
 
 /// How often a path may be encoded before nobody can tell what it means.
 const MAX_NESTING: usize = 3;
@@ -362,6 +390,17 @@ mod tests {
             "/a/%ef%bc%8e%ef%bc%8e/b",
             "/a/%e2%80%a6/b",
             "/a/%e3%80%82/b",
+            "/a/%ef%b9%92%ef%b9%92/b",
+            "/a/..%ef%bc%9b/b",
+            "/a/..%cd%bex/b",
+            "/a%ef%bc%8fb",
+            "/a%ef%bc%bcb",
+            "/a%ef%b9%a8b",
+            "/a%e2%88%95b",
+            "/a%e2%88%96b",
+            "/a%e2%81%84b",
+            "/%e2%84%80",
+            "/a%25ef%25bc%258fb",
             "/a\\b",
             "/\\a",
             "/a%5cb",
@@ -485,6 +524,10 @@ mod tests {
             ("/;x/api", "/api"),
             ("/%C5%BFhop", "/shop"),
             ("/%E2%84%AAey", "/key"),
+            ("/%EF%BD%81%EF%BC%B0i", "/api"),
+            ("/api%3F/x", "/api"),
+            ("/api/x%23y/z", "/api/x"),
+            ("/api%E3%80%82%EF%BC%9Bx/y%EF%BC%8E", "/api/y"),
             ("/v1.2", "/v1.2"),
         ] {
             assert_eq!(skeleton(normal), reading, "{normal}");
