@@ -5,6 +5,7 @@
 //! file or the environment: secrets arrive resolved.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, Method};
@@ -15,10 +16,15 @@ use crate::secret::Secret;
 
 mod addresses;
 mod check;
+pub mod defaults;
+mod files;
+mod policy;
 mod provider;
 mod routes;
 
 pub use check::check_together;
+pub use files::{FileHeaders, FilesConfig, PolicyChoice};
+pub use policy::policy_weaknesses;
 
 /// One application as written.
 #[derive(Clone)]
@@ -37,8 +43,8 @@ pub struct ApplicationConfig {
     pub base_path: Option<String>,
     /// Where the provider returns to: `agent` (default) or the path of an SPA page.
     pub login_callback: Option<String>,
-    /// The OpenID Provider.
-    pub provider: ProviderConfig,
+    /// The OpenID Provider; none for an instance that only forwards API calls.
+    pub provider: Option<ProviderConfig>,
     /// The session's limits.
     pub session: SessionConfig,
     /// The custom header every `fetch` carries; default `token-handler-version`.
@@ -73,7 +79,7 @@ pub struct ProviderConfig {
 }
 
 /// Session limits as written.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct SessionConfig {
     /// Ends after this long without use; default 30 min.
     pub idle: Option<Duration>,
@@ -110,6 +116,8 @@ pub struct RouteConfig {
     pub connect_timeout: Option<Duration>,
     /// Deadline for the upstream's response head; default 60 s.
     pub timeout: Option<Duration>,
+    /// What the files of a static route are answered with.
+    pub files: FilesConfig,
 }
 
 /// A route's target as written.
@@ -119,6 +127,8 @@ pub enum RouteTargetConfig {
     Upstream(String),
     /// A folder with the SPA's files.
     Static(PathBuf),
+    /// A development server's origin, on loopback.
+    DevServer(String),
     /// The service that the Layer wraps (embedders).
     Inner,
 }
@@ -138,6 +148,14 @@ impl ApplicationConfig {
     /// An application with every setting at its default and no route yet.
     pub fn new(id: impl Into<String>, url: impl Into<String>, provider: ProviderConfig) -> Self {
         Self {
+            provider: Some(provider),
+            ..Self::proxy(id, url)
+        }
+    }
+
+    /// The same for an instance that only forwards API calls: no provider, no sign-in.
+    pub fn proxy(id: impl Into<String>, url: impl Into<String>) -> Self {
+        Self {
             id: id.into(),
             url: url.into(),
             app_url: None,
@@ -145,7 +163,7 @@ impl ApplicationConfig {
             hosts: Vec::new(),
             base_path: None,
             login_callback: None,
-            provider,
+            provider: None,
             session: SessionConfig::default(),
             csrf_header: None,
             routes: Vec::new(),
@@ -193,6 +211,7 @@ impl RouteConfig {
             body_limit: None,
             connect_timeout: None,
             timeout: None,
+            files: FilesConfig::default(),
         }
     }
 }
@@ -223,8 +242,8 @@ pub struct Application {
     pub base_path: String,
     /// Where the provider returns to.
     pub callback: Callback,
-    /// The provider.
-    pub provider: Provider,
+    /// The provider; none for an instance that only forwards API calls.
+    pub provider: Option<Arc<Provider>>,
     /// Session limits.
     pub session: SessionLimits,
     /// The custom header.
@@ -322,6 +341,8 @@ pub struct Route {
     pub connect_timeout: Duration,
     /// Response-head deadline.
     pub timeout: Duration,
+    /// What the files of a static route are answered with.
+    pub files: FileHeaders,
 }
 
 /// Where a route goes.
@@ -331,6 +352,8 @@ pub enum RouteTarget {
     Upstream(Url),
     /// A folder.
     Static(PathBuf),
+    /// A development server: an origin on loopback.
+    DevServer(Url),
     /// The service that the Layer wraps.
     Inner,
 }
@@ -408,7 +431,7 @@ pub(crate) mod testing {
             hosts: Vec::new(),
             base_path: None,
             login_callback: None,
-            provider: ProviderConfig {
+            provider: Some(ProviderConfig {
                 issuer: "https://login.example.com".to_owned(),
                 client_id: "shop".to_owned(),
                 client_secret: Secret::new("hush"),
@@ -418,7 +441,7 @@ pub(crate) mod testing {
                 allowed_parameters: Vec::new(),
                 leeway: None,
                 timeout: None,
-            },
+            }),
             session: SessionConfig::default(),
             csrf_header: None,
             routes: vec![
@@ -451,6 +474,7 @@ pub(crate) mod testing {
             body_limit: None,
             connect_timeout: None,
             timeout: None,
+            files: FilesConfig::default(),
         }
     }
 
@@ -458,6 +482,14 @@ pub(crate) mod testing {
     pub(crate) fn files(path: &str, folder: &str) -> RouteConfig {
         RouteConfig {
             target: RouteTargetConfig::Static(folder.into()),
+            ..upstream(path, "", None)
+        }
+    }
+
+    /// A route to a development server.
+    pub(crate) fn dev_server(path: &str, url: &str) -> RouteConfig {
+        RouteConfig {
+            target: RouteTargetConfig::DevServer(url.to_owned()),
             ..upstream(path, "", None)
         }
     }

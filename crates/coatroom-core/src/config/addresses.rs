@@ -6,7 +6,7 @@
 use url::Url;
 
 use super::check::{Insecure, Problems};
-use super::{Callback, Origin, Route};
+use super::{Callback, Origin, Route, defaults};
 use crate::route::{self, NormalPath};
 
 pub(super) fn check_url(text: &str, insecure: Insecure, problems: &mut Problems) -> Option<(Url, Origin)> {
@@ -169,7 +169,7 @@ pub(super) fn check_hosts(listed: &[String], url: Option<&Url>, problems: &mut P
 }
 
 pub(super) fn check_base_path(written: Option<&str>, problems: &mut Problems) -> Option<String> {
-    let path = written.unwrap_or(DEFAULT_BASE_PATH);
+    let path = written.unwrap_or(defaults::BASE_PATH);
     let simple = |b: u8| b.is_ascii_alphanumeric() || b"/-._~".contains(&b);
     let good = path.len() > 1
         && !path.ends_with('/')
@@ -242,5 +242,3 @@ fn authority(url: &Url) -> Option<String> {
 fn with_https(origin: &Origin) -> String {
     origin.as_str().replacen("http:", "https:", 1)
 }
-
-const DEFAULT_BASE_PATH: &str = "/auth";

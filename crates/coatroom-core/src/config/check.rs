@@ -3,6 +3,7 @@
 //! All problems are collected, each with a hint that can be pasted. Nothing is repaired silently:
 //! what is accepted means what it says. Secrets are looked at for presence only.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -14,7 +15,8 @@ use super::addresses::{
 use super::provider::check_provider;
 use super::routes::check_routes;
 use super::{
-    AppId, Application, ApplicationConfig, Callback, Problem, SessionConfig, SessionLimits, is_loopback,
+    AppId, Application, ApplicationConfig, Callback, Problem, SessionConfig, SessionLimits, defaults,
+    is_loopback,
 };
 
 impl ApplicationConfig {
@@ -35,9 +37,16 @@ impl ApplicationConfig {
         let hosts = check_hosts(&self.hosts, url.as_ref().map(|(url, _)| url), &mut problems);
         let base_path = check_base_path(self.base_path.as_deref(), &mut problems);
         let csrf_header = check_csrf_header(self.csrf_header.as_deref(), &mut problems);
-        let provider = check_provider(self.provider, &mut problems);
+        let is_proxy = self.provider.is_none();
+        let provider = self
+            .provider
+            .and_then(|provider| check_provider(provider, &mut problems));
+        if is_proxy {
+            check_proxy(&self.session, self.login_callback.as_deref(), &mut problems);
+        }
         let session = check_session(self.session, &mut problems);
-        let routes = check_routes(self.routes, base_path.as_deref(), insecure, &mut problems);
+        let own = url.as_ref().map(|(url, _)| url);
+        let routes = check_routes(self.routes, own, base_path.as_deref(), insecure, &mut problems);
         if let (Some(app_url), Some((_, own)), Some(base_path)) = (&app_url, &url, &base_path) {
             check_home(app_url, own, base_path, &routes, &mut problems);
         }
@@ -61,7 +70,7 @@ impl ApplicationConfig {
                 hosts,
                 base_path: base_path?,
                 callback: callback?,
-                provider: provider?,
+                provider: if is_proxy { None } else { Some(Arc::new(provider?)) },
                 session,
                 csrf_header: csrf_header?,
                 routes,
@@ -146,7 +155,7 @@ fn check_id(id: &str, problems: &mut Problems) -> Option<AppId> {
 }
 
 fn check_csrf_header(written: Option<&str>, problems: &mut Problems) -> Option<HeaderName> {
-    let name = written.unwrap_or(DEFAULT_CSRF_HEADER).to_ascii_lowercase();
+    let name = written.unwrap_or(defaults::CSRF_HEADER).to_ascii_lowercase();
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     let useless = UNPREFLIGHTED_HEADERS.contains(&name.as_str())
         || name.starts_with("sec-")
@@ -163,21 +172,32 @@ fn check_csrf_header(written: Option<&str>, problems: &mut Problems) -> Option<H
     HeaderName::from_bytes(name.as_bytes()).ok()
 }
 
+/// What only a sign-in uses has no place where nobody can sign in.
+fn check_proxy(session: &SessionConfig, login_callback: Option<&str>, problems: &mut Problems) {
+    let message = "an instance that only forwards API calls has no use for it: the agent says it";
+    if *session != SessionConfig::default() {
+        problems.add(&["session"], message, "remove `session`");
+    }
+    if login_callback.is_some() {
+        problems.add(&["login_callback"], message, "remove `login`");
+    }
+}
+
 fn check_session(written: SessionConfig, problems: &mut Problems) -> SessionLimits {
     let limits = SessionLimits {
-        idle: written.idle.unwrap_or(DEFAULT_IDLE),
-        absolute: written.absolute.unwrap_or(DEFAULT_ABSOLUTE),
-        default_token_life: written.default_token_life.unwrap_or(DEFAULT_TOKEN_LIFE),
+        idle: written.idle.unwrap_or(defaults::IDLE),
+        absolute: written.absolute.unwrap_or(defaults::ABSOLUTE),
+        default_token_life: written.default_token_life.unwrap_or(defaults::TOKEN_LIFE),
         claims: written.claims,
     };
-    if limits.idle < MIN_IDLE {
+    if limits.idle < defaults::MIN_IDLE {
         problems.add(
             &["session", "idle"],
             "an idle limit below a minute signs people out while they read",
             "idle: 30m",
         );
     }
-    if limits.absolute > MAX_ABSOLUTE {
+    if limits.absolute > defaults::MAX_ABSOLUTE {
         problems.add(
             &["session", "absolute"],
             "browsers keep no cookie longer than 400 days",
@@ -225,13 +245,6 @@ pub(super) fn check_deadline(
     }
     deadline
 }
-
-const DEFAULT_CSRF_HEADER: &str = "token-handler-version";
-const DEFAULT_IDLE: Duration = Duration::from_secs(30 * 60);
-const DEFAULT_ABSOLUTE: Duration = Duration::from_secs(12 * 60 * 60);
-const DEFAULT_TOKEN_LIFE: Duration = Duration::from_secs(5 * 60);
-const MIN_IDLE: Duration = Duration::from_secs(60);
-const MAX_ABSOLUTE: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 /// Headers that a page can send anywhere without a preflight, or that it can never set (Fetch
 /// §2.2.2): as a proof of origin worth nothing, or never there.
@@ -308,7 +321,7 @@ mod tests {
         assert_eq!(application.session.idle, Duration::from_secs(1800));
         assert_eq!(application.session.absolute, Duration::from_secs(43_200));
         assert_eq!(application.session.default_token_life, Duration::from_secs(300));
-        assert_eq!(application.provider.scopes, ["openid"]);
+        assert_eq!(application.provider.expect("an agent").scopes, ["openid"]);
     }
 
     #[test]

@@ -3,13 +3,11 @@
 //! The issuer stays the string that was written, because it is compared as one (RFC 8414 §3.3).
 //! No parameter may be set from two sides: providers differ in which of two they believe.
 
-use std::time::Duration;
-
 use url::Url;
 
 use super::addresses::is_plain;
 use super::check::{Insecure, Problems, check_deadline};
-use super::{ClientAuth, ClientAuthMethod, Provider, ProviderConfig};
+use super::{ClientAuth, ClientAuthMethod, Provider, ProviderConfig, defaults};
 use crate::oauth::authorization::is_protocol_parameter;
 
 pub(super) fn check_provider(written: ProviderConfig, problems: &mut Problems) -> Option<Provider> {
@@ -43,8 +41,8 @@ pub(super) fn check_provider(written: ProviderConfig, problems: &mut Problems) -
         &written.allowed_parameters,
         problems,
     );
-    let leeway = written.leeway.unwrap_or(DEFAULT_LEEWAY);
-    if leeway > MAX_LEEWAY {
+    let leeway = written.leeway.unwrap_or(defaults::LEEWAY);
+    if leeway > defaults::MAX_LEEWAY {
         problems.add(
             &["provider", "leeway"],
             "clocks that differ by more than five minutes are broken",
@@ -54,7 +52,7 @@ pub(super) fn check_provider(written: ProviderConfig, problems: &mut Problems) -
     let timeout = check_deadline(
         &["provider", "timeout"],
         written.timeout,
-        Duration::from_secs(10),
+        defaults::PROVIDER_TIMEOUT,
         problems,
     );
     Some(Provider {
@@ -90,7 +88,7 @@ fn check_client_auth(written: Option<&str>, problems: &mut Problems) -> Option<C
 }
 
 fn check_scopes(written: Option<Vec<String>>, problems: &mut Problems) -> Vec<String> {
-    let scopes = written.unwrap_or_else(|| vec!["openid".to_owned()]);
+    let scopes = written.unwrap_or_else(|| defaults::SCOPES.map(str::to_owned).to_vec());
     // RFC 6749 §3.3.
     let is_token = |scope: &String| {
         !scope.is_empty()
@@ -154,11 +152,10 @@ fn is_ours(parameter: &str) -> bool {
     is_protocol_parameter(parameter) || parameter == "scope"
 }
 
-const DEFAULT_LEEWAY: Duration = Duration::from_secs(10);
-const MAX_LEEWAY: Duration = Duration::from_secs(5 * 60);
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::config::ApplicationConfig;
     use crate::config::testing::{checked, config};
@@ -166,7 +163,7 @@ mod tests {
 
     fn places(change: impl FnOnce(&mut ProviderConfig)) -> Vec<String> {
         let mut config = config();
-        change(&mut config.provider);
+        change(config.provider.as_mut().expect("an agent"));
         match config.check() {
             Ok(_) => Vec::new(),
             Err(problems) => problems.iter().map(|problem| problem.at.join(".")).collect(),
@@ -211,14 +208,17 @@ mod tests {
             );
         }
         let mut slash = config();
-        slash.provider.issuer = "https://login.example.com/".to_owned();
-        assert_eq!(checked(slash).provider.issuer, "https://login.example.com/");
+        slash.provider.as_mut().expect("an agent").issuer = "https://login.example.com/".to_owned();
+        assert_eq!(
+            checked(slash).provider.expect("an agent").issuer,
+            "https://login.example.com/"
+        );
         let insecure = ApplicationConfig {
             danger_insecure_http: true,
             ..config()
         };
         let mut insecure = insecure;
-        insecure.provider.issuer = "http://login.example.com".to_owned();
+        insecure.provider.as_mut().expect("an agent").issuer = "http://login.example.com".to_owned();
         assert!(insecure.check().is_err());
     }
 

@@ -3,19 +3,19 @@
 //! A route that could never be reached, or whose every request would have to be refused, is a
 //! problem here rather than a riddle later.
 
-use std::time::Duration;
-
 use http::{HeaderName, Method};
 use url::Url;
 
 use super::addresses::is_plain;
 use super::check::{Insecure, Problems, check_deadline};
-use super::{Auth, Origin, Route, RouteConfig, RouteTarget, RouteTargetConfig};
+use super::files::{Has, check_files};
+use super::{Auth, Origin, Route, RouteConfig, RouteTarget, RouteTargetConfig, defaults, is_loopback};
 use crate::cookie::is_ours;
 use crate::route::{self, NormalPath, RoutePrefix};
 
 pub(super) fn check_routes(
     written: Vec<RouteConfig>,
+    own: Option<&Url>,
     base_path: Option<&str>,
     insecure: Insecure,
     problems: &mut Problems,
@@ -23,7 +23,7 @@ pub(super) fn check_routes(
     let mut routes: Vec<(String, Route)> = Vec::new();
     for route in written {
         let at = route.path.clone();
-        let Some(route) = check_route(route, insecure, problems) else {
+        let Some(route) = check_route(route, own, insecure, problems) else {
             continue;
         };
         if routes.iter().any(|(_, earlier)| earlier.prefix == route.prefix) {
@@ -64,33 +64,45 @@ pub(super) fn check_routes(
     routes
 }
 
-fn check_route(written: RouteConfig, insecure: Insecure, problems: &mut Problems) -> Option<Route> {
+fn check_route(
+    written: RouteConfig,
+    own: Option<&Url>,
+    insecure: Insecure,
+    problems: &mut Problems,
+) -> Option<Route> {
     let path = written.path.as_str();
     let before = problems.0.len();
     let prefix = RoutePrefix::parse(path).ok();
     if prefix.is_none() {
         problems.add(
             &["routes", path],
-            "expected a path prefix in normal form: no empty or dot segments, no `;` or `,`, nothing encoded needlessly",
+            "expected a path prefix that starts with `/`, in normal form: no empty or dot segments, no `;` or `,`, nothing encoded needlessly",
             "/api/: {upstream: http://127.0.0.1:5000}",
         );
     }
-    let target = check_target(path, written.target, insecure, problems);
-    let is_static = matches!(target, Some(RouteTarget::Static(_)));
-    let auth = match (written.auth.as_deref(), is_static) {
-        (None | Some("none"), true) | (Some("none"), false) => Auth::None,
-        (None | Some("required"), false) => Auth::Required,
-        (Some("optional"), false) => Auth::Optional,
-        (Some(_), is_static) => {
-            let message = if is_static {
-                "static files are public, they take no `auth`"
-            } else {
-                "expected required, optional or none"
-            };
+    let public = match &written.target {
+        RouteTargetConfig::Static(_) => Some("static files are public, they take no `auth`"),
+        RouteTargetConfig::DevServer(_) => Some("a development server gets no token, it takes no `auth`"),
+        RouteTargetConfig::Upstream(_) | RouteTargetConfig::Inner => None,
+    };
+    let has = match &written.target {
+        RouteTargetConfig::Static(_) => Has::Files,
+        RouteTargetConfig::DevServer(_) | RouteTargetConfig::Upstream(_) | RouteTargetConfig::Inner => {
+            Has::NoFiles
+        }
+    };
+    let target = check_target(path, written.target, own, insecure, problems);
+    let auth = match (written.auth.as_deref(), public) {
+        (None, Some(_)) | (Some("none"), _) => Auth::None,
+        (None | Some("required"), None) => Auth::Required,
+        (Some("optional"), None) => Auth::Optional,
+        (Some(_), public) => {
+            let message = public.unwrap_or("expected required, optional or none");
             problems.add(&["routes", path, "auth"], message, "auth: none");
             Auth::Required
         }
     };
+    let files = check_files(path, &written.files, has, problems);
     let methods = check_methods(path, written.methods, problems);
     let cache_public = match written.cache.as_deref() {
         None | Some("private") => false,
@@ -113,7 +125,7 @@ fn check_route(written: RouteConfig, insecure: Insecure, problems: &mut Problems
             );
         }
     }
-    let body_limit = written.body_limit.unwrap_or(DEFAULT_BODY_LIMIT);
+    let body_limit = written.body_limit.unwrap_or(defaults::BODY_LIMIT);
     if body_limit == 0 {
         problems.add(
             &["routes", path, "body_limit"],
@@ -124,13 +136,13 @@ fn check_route(written: RouteConfig, insecure: Insecure, problems: &mut Problems
     let connect_timeout = check_deadline(
         &["routes", path, "connect_timeout"],
         written.connect_timeout,
-        Duration::from_secs(5),
+        defaults::CONNECT_TIMEOUT,
         problems,
     );
     let timeout = check_deadline(
         &["routes", path, "timeout"],
         written.timeout,
-        Duration::from_secs(60),
+        defaults::ROUTE_TIMEOUT,
         problems,
     );
     if problems.0.len() > before {
@@ -148,12 +160,14 @@ fn check_route(written: RouteConfig, insecure: Insecure, problems: &mut Problems
         body_limit,
         connect_timeout,
         timeout,
+        files,
     })
 }
 
 fn check_target(
     path: &str,
     written: RouteTargetConfig,
+    own: Option<&Url>,
     insecure: Insecure,
     problems: &mut Problems,
 ) -> Option<RouteTarget> {
@@ -164,6 +178,7 @@ fn check_target(
             return None;
         }
         RouteTargetConfig::Static(folder) => return Some(RouteTarget::Static(folder)),
+        RouteTargetConfig::DevServer(text) => return check_dev_server(path, &text, own, problems),
         RouteTargetConfig::Upstream(text) => text,
     };
     let at = ["routes", path, "upstream"];
@@ -200,6 +215,48 @@ fn check_target(
     Some(RouteTarget::Upstream(url))
 }
 
+/// A development server hands out source code and runs what it is told to: it is for the one
+/// machine on which somebody develops, and never part of a service that others reach.
+fn check_dev_server(
+    path: &str,
+    text: &str,
+    own: Option<&Url>,
+    problems: &mut Problems,
+) -> Option<RouteTarget> {
+    let at = ["routes", path, "dev_server"];
+    let url = Url::parse(text)
+        .ok()
+        .filter(|url| is_plain(url) && Origin::of(url).is_some() && url.path() == "/");
+    let Some(url) = url else {
+        problems.add(
+            &at,
+            "expected the origin of a development server, without a path",
+            "dev_server: http://localhost:5173",
+        );
+        return None;
+    };
+    if !is_loopback(&url) {
+        problems.add(
+            &at,
+            "a development server is taken on loopback only",
+            "dev_server: http://localhost:5173",
+        );
+        return None;
+    }
+    match own {
+        Some(own) if !is_loopback(own) => {
+            problems.add(
+                &at,
+                "`dev_server` is for development, and the application's `url` is not on loopback",
+                "static: ./dist",
+            );
+            None
+        }
+        // Without a good `url` there is a problem already.
+        Some(_) | None => Some(RouteTarget::DevServer(url)),
+    }
+}
+
 fn check_methods(path: &str, written: Option<Vec<String>>, problems: &mut Problems) -> Option<Vec<Method>> {
     let written = written?;
     let mut methods = Vec::with_capacity(written.len());
@@ -230,13 +287,13 @@ fn check_methods(path: &str, written: Option<Vec<String>>, problems: &mut Proble
     Some(methods)
 }
 
-const DEFAULT_BODY_LIMIT: u64 = 10 * 1024 * 1024;
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::config::ApplicationConfig;
-    use crate::config::testing::{checked, config, files, upstream};
+    use crate::config::testing::{checked, config, dev_server, files, upstream};
 
     const API: &str = "http://127.0.0.1:5000";
 
@@ -300,7 +357,7 @@ mod tests {
                     .ok()
                     .and_then(|application| match &application.routes.first()?.target {
                         RouteTarget::Upstream(url) => Some(url.path().to_owned()),
-                        RouteTarget::Static(_) | RouteTarget::Inner => None,
+                        RouteTarget::Static(_) | RouteTarget::DevServer(_) | RouteTarget::Inner => None,
                     });
             assert_eq!(target.as_deref(), path, "{url}");
         }
@@ -310,6 +367,100 @@ mod tests {
             ..config()
         };
         assert!(insecure.check().is_ok());
+    }
+
+    #[test]
+    fn a_development_server_is_on_loopback_and_so_is_the_application() {
+        for (application, url, auth, at) in [
+            ("http://localhost:8080", "http://localhost:5173", None, None),
+            (
+                "http://localhost:8080",
+                "http://127.0.0.1:5173/",
+                Some("none"),
+                None,
+            ),
+            ("http://localhost:8080", "http://[::1]:5173", None, None),
+            ("https://app.localhost:8443", "https://localhost:5173", None, None),
+            (
+                "http://localhost:8080",
+                "http://localhost:5173",
+                Some("required"),
+                Some("auth"),
+            ),
+            (
+                "http://localhost:8080",
+                "http://localhost:5173",
+                Some("optional"),
+                Some("auth"),
+            ),
+            (
+                "http://localhost:8080",
+                "http://10.0.0.7:5173",
+                None,
+                Some("dev_server"),
+            ),
+            (
+                "http://localhost:8080",
+                "https://dev.example.com",
+                None,
+                Some("dev_server"),
+            ),
+            (
+                "http://localhost:8080",
+                "http://localhost:5173/base/",
+                None,
+                Some("dev_server"),
+            ),
+            (
+                "http://localhost:8080",
+                "http://localhost:5173?x",
+                None,
+                Some("dev_server"),
+            ),
+            (
+                "http://localhost:8080",
+                "http://u@localhost:5173",
+                None,
+                Some("dev_server"),
+            ),
+            (
+                "http://localhost:8080",
+                "localhost:5173",
+                None,
+                Some("dev_server"),
+            ),
+            ("http://localhost:8080", "", None, Some("dev_server")),
+            (
+                "https://shop.example.com",
+                "http://localhost:5173",
+                None,
+                Some("dev_server"),
+            ),
+        ] {
+            let route = RouteConfig {
+                auth: auth.map(str::to_owned),
+                ..dev_server("/", url)
+            };
+            for danger_insecure_http in [false, true] {
+                let config = ApplicationConfig {
+                    url: application.to_owned(),
+                    routes: vec![route.clone()],
+                    danger_insecure_http,
+                    ..config()
+                };
+                let places: Vec<String> = match config.check() {
+                    Ok(application) => {
+                        let route = application.routes.first().expect("one route");
+                        assert_eq!(route.auth, Auth::None);
+                        assert!(matches!(route.target, RouteTarget::DevServer(_)));
+                        Vec::new()
+                    }
+                    Err(problems) => problems.iter().map(|problem| problem.at.join(".")).collect(),
+                };
+                let expected: Vec<String> = at.iter().map(|key| format!("routes./.{key}")).collect();
+                assert_eq!(places, expected, "{application} {url} {auth:?}");
+            }
+        }
     }
 
     #[test]
