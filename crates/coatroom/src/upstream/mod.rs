@@ -22,7 +22,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use coatroom_core::config::RouteTarget;
+use coatroom_core::config::{FileHeaders, RouteTarget};
 use coatroom_core::error::Error;
 use http::header::{CONNECTION, EXPECT, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
@@ -52,7 +52,7 @@ pub struct Upstream<B: RequestBody> {
 struct Core<B: RequestBody> {
     pool: Rc<Pool<B>>,
     ends: SessionEnds,
-    folders: RefCell<Vec<(PathBuf, StaticFiles)>>,
+    folders: RefCell<Vec<(PathBuf, FileHeaders, StaticFiles)>>,
 }
 
 /// What a route says about a call.
@@ -81,17 +81,16 @@ impl<B: RequestBody> Upstream<B> {
         let matched = request.extensions_mut().remove::<Matched>();
         let matched = matched.ok_or(Error::Bug("a call reached the upstream without a matched route"))?;
         let route = matched.route();
+        let terms = || Terms {
+            body_limit: route.body_limit,
+            connect_timeout: route.connect_timeout,
+            timeout: route.timeout,
+            csrf_header: matched.application.csrf_header.clone(),
+        };
         match &route.target {
-            RouteTarget::Upstream(url) => {
-                let terms = Terms {
-                    body_limit: route.body_limit,
-                    connect_timeout: route.connect_timeout,
-                    timeout: route.timeout,
-                    csrf_header: matched.application.csrf_header.clone(),
-                };
-                self.forward(request, url.as_str(), terms)
-            }
-            RouteTarget::Static(folder) => self.serve(&request, folder),
+            RouteTarget::Upstream(url) => self.forward(request, url.as_str(), terms()),
+            RouteTarget::Static(folder) => Ok(self.serve(&request, folder, &route.files)),
+            RouteTarget::DevServer(url) => self.forward(request, url.as_str(), terms()),
             RouteTarget::Inner => Err(Error::Bug("an `inner` route has no service to call")),
         }
     }
@@ -153,27 +152,37 @@ impl<B: RequestBody> Upstream<B> {
         })
     }
 
-    fn serve(&self, request: &Request<B>, folder: &Path) -> Result<State<B>, Error> {
-        let files = self.core.files(folder)?;
+    fn serve(&self, request: &Request<B>, folder: &Path, headers: &FileHeaders) -> State<B> {
+        let files = self.core.files(folder, headers);
         let (method, headers) = (request.method().clone(), request.headers().clone());
         let path = request.uri().path().to_owned();
-        Ok(State::Static(Box::pin(async move {
+        State::Static(Box::pin(async move {
             let response = files.serve(&method, &path, &headers).await?;
             Ok(response.map(UpstreamBody::File))
-        })))
+        }))
     }
 }
 
 impl<B: RequestBody> Core<B> {
-    fn files(&self, folder: &Path) -> Result<StaticFiles, Error> {
+    fn files(&self, folder: &Path, headers: &FileHeaders) -> StaticFiles {
         let mut folders = self.folders.borrow_mut();
-        if let Some((_, files)) = folders.iter().find(|(known, _)| known == folder) {
-            return Ok(files.clone());
+        let known = folders
+            .iter()
+            .find(|(known, with, _)| known == folder && with == headers);
+        if let Some((.., files)) = known {
+            return files.clone();
         }
-        let files =
-            StaticFiles::open(folder).map_err(|error| Error::UpstreamUnavailable(error.to_string()))?;
-        folders.push((folder.to_owned(), files.clone()));
-        Ok(files)
+        let files = StaticFiles::new(folder, headers.clone());
+        folders.push((folder.to_owned(), headers.clone(), files.clone()));
+        files
+    }
+}
+
+/// The origin of the development server that a route leads to.
+fn dev_server(matched: &Matched) -> Option<String> {
+    match &matched.route().target {
+        RouteTarget::DevServer(url) => Some(url.origin().ascii_serialization()),
+        RouteTarget::Upstream(_) | RouteTarget::Static(_) | RouteTarget::Inner => None,
     }
 }
 
@@ -187,6 +196,8 @@ fn asks_for_websocket(headers: &HeaderMap) -> bool {
 /// A call of an upstream.
 pub struct UpstreamFuture<B: RequestBody> {
     state: State<B>,
+    /// The address of the development server that is called, if it is one.
+    dev_server: Option<String>,
 }
 
 enum State<B: RequestBody> {
@@ -427,7 +438,14 @@ impl<B: RequestBody> Future for UpstreamFuture<B> {
                     this.state = state;
                     return Poll::Pending;
                 }
-                Step::Done(result) => return Poll::Ready(result),
+                Step::Done(result) => {
+                    return Poll::Ready(result.map_err(|error| match (error, this.dev_server.take()) {
+                        (Error::UpstreamUnavailable(reason), Some(address)) => {
+                            Error::DevServerUnavailable { address, reason }
+                        }
+                        (error, _) => error,
+                    }));
+                }
             }
         }
     }
@@ -446,8 +464,9 @@ impl<B: RequestBody> Service<Request<B>> for Upstream<B> {
     }
 
     fn call(&mut self, request: Request<B>) -> UpstreamFuture<B> {
+        let dev_server = request.extensions().get::<Matched>().and_then(dev_server);
         let state = self.dispatch(request).unwrap_or_else(State::Refused);
-        UpstreamFuture { state }
+        UpstreamFuture { state, dev_server }
     }
 }
 

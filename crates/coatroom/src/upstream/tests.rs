@@ -138,6 +138,7 @@ fn call_with(
         state: upstream
             .forward(request, url, terms)
             .unwrap_or_else(State::Refused),
+        dev_server: None,
     }
 }
 
@@ -390,6 +391,20 @@ async fn nothing_listens_is_unavailable() {
     let url = Script::new().await.url();
     let reason = unavailable(call(&upstream(), &url, get("/")).await);
     assert_eq!(reason, "no connection: connection refused");
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_development_server_that_does_not_run_is_an_error_of_its_own() {
+    let gone = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", gone.local_addr().expect("bound"));
+    drop(gone);
+    let mut calling = call(&upstream(), &url, get("/src/main.ts"));
+    calling.dev_server = Some(url.clone());
+    let reason = "no connection: connection refused".to_owned();
+    assert_eq!(
+        calling.await.err(),
+        Some(Error::DevServerUnavailable { address: url, reason })
+    );
 }
 
 #[tokio::test(flavor = "local")]
@@ -981,12 +996,13 @@ async fn a_folder_is_served_and_a_missing_one_is_not_a_404() {
     std::fs::write(folder.path().join("index.html"), "home").expect("written");
     let upstream = upstream();
     let serve = |folder: &Path| UpstreamFuture {
-        state: upstream.serve(&get("/"), folder).unwrap_or_else(State::Refused),
+        state: upstream.serve(&get("/"), folder, &FileHeaders::default()),
+        dev_server: None,
     };
     let answer = serve(folder.path()).await.expect("served");
     assert_eq!(answer.headers()[CONTENT_LENGTH], "4");
     assert!(!answer.headers().contains_key(HOST));
     assert_eq!(text(answer.into_body()).await, "home");
-    let reason = unavailable(serve(&folder.path().join("missing")).await);
-    assert!(reason.contains("`static`"), "{reason}");
+    let missing = serve(&folder.path().join("missing")).await;
+    assert!(matches!(missing.err(), Some(Error::FilesUnavailable(_))));
 }
