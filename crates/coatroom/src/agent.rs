@@ -14,13 +14,14 @@ use coatroom_core::flow::{
     Refusal, Revocation, Revoked, SignedIn,
 };
 use coatroom_core::guard::Navigation;
+use coatroom_core::handler::MemoryKey;
 use coatroom_core::route::Endpoint;
 use coatroom_core::step::{Context, Step};
 use http::HeaderMap;
 
 use crate::clock::SystemRng;
 use crate::flights::{Found, Landing};
-use crate::handler::{App, Shared};
+use crate::handler::{Agent, Shared};
 use crate::telemetry;
 
 /// A request to an agent endpoint that its guard let pass.
@@ -38,25 +39,29 @@ pub(crate) struct AgentCall {
 /// Serves one call, effects included.
 pub(crate) async fn serve(
     shared: Arc<Shared>,
-    app: Arc<App>,
+    agent: Arc<Agent>,
     call: AgentCall,
 ) -> Result<AgentResponse, Refusal> {
-    let mut outcome = answer(&shared, &app, &call).await;
+    let mut outcome = answer(&shared, &agent, &call).await;
     let effects = match &mut outcome {
         Ok(answer) => std::mem::take(&mut answer.effects),
         Err(refusal) => std::mem::take(&mut refusal.effects),
     };
-    carry_out(&shared, &app, effects);
+    carry_out(&shared, &agent, effects);
     outcome
 }
 
-async fn answer(shared: &Arc<Shared>, app: &Arc<App>, call: &AgentCall) -> Result<AgentResponse, Refusal> {
-    let handler = &app.handler;
+async fn answer(
+    shared: &Arc<Shared>,
+    agent: &Arc<Agent>,
+    call: &AgentCall,
+) -> Result<AgentResponse, Refusal> {
+    let handler = &agent.handler;
     let headers = &call.headers;
     match call.endpoint {
         Endpoint::LoginStart => {
             let input = call.input()?;
-            let provider = app.provider.snapshot().await?;
+            let provider = agent.provider.snapshot().await?;
             let mut context = Context {
                 provider: &provider,
                 now: shared.clock.now(),
@@ -65,7 +70,7 @@ async fn answer(shared: &Arc<Shared>, app: &Arc<App>, call: &AgentCall) -> Resul
             handler.login_start(headers, call.origin.as_ref(), input, &mut context)
         }
         Endpoint::Login => {
-            let provider = app.provider.snapshot().await?;
+            let provider = agent.provider.snapshot().await?;
             let mut context = Context {
                 provider: &provider,
                 now: shared.clock.now(),
@@ -78,7 +83,7 @@ async fn answer(shared: &Arc<Shared>, app: &Arc<App>, call: &AgentCall) -> Resul
         }
         Endpoint::LoginEnd => {
             let input = call.input()?;
-            let provider = app.provider.snapshot().await?;
+            let provider = agent.provider.snapshot().await?;
             let arrival = {
                 let mut context = Context {
                     provider: &provider,
@@ -89,11 +94,11 @@ async fn answer(shared: &Arc<Shared>, app: &Arc<App>, call: &AgentCall) -> Resul
             };
             match arrival {
                 Arrival::Answer(answer) => Ok(answer),
-                Arrival::Exchange(exchange) => redeem(shared, app, headers, exchange).await,
+                Arrival::Exchange(exchange) => redeem(shared, agent, headers, exchange).await,
             }
         }
         Endpoint::Callback => {
-            let provider = match app.provider.snapshot().await {
+            let provider = match agent.provider.snapshot().await {
                 Ok(provider) => provider,
                 Err(error) => return handler.sign_in_failed(error.into()),
             };
@@ -107,18 +112,18 @@ async fn answer(shared: &Arc<Shared>, app: &Arc<App>, call: &AgentCall) -> Resul
             };
             match arrival {
                 Arrival::Answer(answer) => Ok(answer),
-                Arrival::Exchange(exchange) => redeem(shared, app, headers, exchange).await,
+                Arrival::Exchange(exchange) => redeem(shared, agent, headers, exchange).await,
             }
         }
         Endpoint::Session => Ok(handler.session(headers, shared.clock.now())),
-        Endpoint::Refresh => refresh(shared, app, call).await,
+        Endpoint::Refresh => refresh(shared, agent, call).await,
         Endpoint::Logout => {
             // whoever closes the tab meanwhile would stay signed in
-            let provider = app.provider.known_snapshot();
+            let provider = agent.provider.known_snapshot();
             handler.logout(headers, provider.as_deref(), shared.clock.now(), &mut SystemRng)
         }
         Endpoint::LogoutContinue => {
-            let provider = app.provider.snapshot().await.ok();
+            let provider = agent.provider.snapshot().await.ok();
             handler.logout_continue(headers, provider.as_deref(), shared.clock.now())
         }
         Endpoint::LogoutCallback => handler.logout_callback(headers, &call.query, shared.clock.now()),
@@ -128,30 +133,30 @@ async fn answer(shared: &Arc<Shared>, app: &Arc<App>, call: &AgentCall) -> Resul
 /// Redeems a code once, for everybody who proved its state.
 async fn redeem(
     shared: &Arc<Shared>,
-    app: &Arc<App>,
+    agent: &Arc<Agent>,
     headers: &HeaderMap,
     exchange: CodeExchange,
 ) -> Result<AgentResponse, Refusal> {
     let exchange = Arc::new(exchange);
-    let key = app.handler.exchange_key(&exchange);
+    let key = agent.handler.exchange_key(&exchange);
     let outcome: Result<SignedIn, Error> = loop {
-        match app.sign_ins.look(&key, shared.clock.now()) {
+        match agent.sign_ins.look(&key, shared.clock.now()) {
             Found::Flying(flight) => break flight.await,
             Found::Failed(error) => break Err(error),
             Found::Remembered(sealed) => {
-                let recalled = app.handler.recall_sign_in(&key, &sealed);
+                let recalled = agent.handler.recall_sign_in(&key, &sealed);
                 break recalled.ok_or(Error::Bug("the memory of a sign-in does not open"));
             }
             Found::Nothing => {}
         }
         // which session it will be is not known before it is there
-        let started = app.sign_ins.join_or_start(key, &shared.control, None, || {
-            let (shared, app, exchange) = (Arc::clone(shared), Arc::clone(app), Arc::clone(&exchange));
+        let started = agent.sign_ins.join_or_start(key, &shared.control, None, || {
+            let (shared, agent, exchange) = (Arc::clone(shared), Arc::clone(agent), Arc::clone(&exchange));
             async move {
-                let outcome = redeem_at_provider(&shared, &app, &exchange).await;
+                let outcome = redeem_at_provider(&shared, &agent, &exchange).await;
                 let landing = match &outcome {
                     Ok(signed_in) => Landing::Remember(
-                        app.handler.remember_sign_in(&key, signed_in, &mut SystemRng),
+                        agent.handler.remember_sign_in(&key, signed_in, &mut SystemRng),
                         shared.ends.subscribe(signed_in.session_id().0),
                     ),
                     // the provider may not have seen it: the next try may
@@ -167,53 +172,62 @@ async fn redeem(
     };
     let outcome = match outcome {
         // signed out since: a duplicate that comes now does not bring the session back
-        Ok(_) if app.sign_ins.is_over(&key) => Err(Error::LoginStateInvalid(
+        Ok(_) if agent.sign_ins.is_over(&key) => Err(Error::LoginStateInvalid(
             "the session that this sign-in made has ended since",
         )),
         outcome => outcome,
     };
-    let provider = app.provider.snapshot().await?;
+    let provider = agent.provider.snapshot().await?;
     let mut context = Context {
         provider: &provider,
         now: shared.clock.now(),
         rng: &mut SystemRng,
     };
-    app.handler.complete(headers, &exchange, outcome, &mut context)
+    agent.handler.complete(headers, &exchange, outcome, &mut context)
 }
 
-async fn redeem_at_provider(shared: &Shared, app: &App, exchange: &CodeExchange) -> Result<SignedIn, Error> {
-    converse(shared, app, |context| app.handler.redeem(exchange, context)).await
+async fn redeem_at_provider(
+    shared: &Shared,
+    agent: &Agent,
+    exchange: &CodeExchange,
+) -> Result<SignedIn, Error> {
+    // never put off by the rest that refreshes are given: anybody can post codes, see `outage.rs`
+    converse(shared, agent, |context| agent.handler.redeem(exchange, context)).await
 }
 
 /// Has a conversation with the provider from its first step to its end.
 async fn converse<T: Send + 'static>(
     shared: &Shared,
-    app: &App,
+    agent: &Agent,
     first: impl FnOnce(&Context<'_>) -> Result<Step<T>, Error>,
 ) -> Result<T, Error> {
-    let provider = app.provider.snapshot().await?;
+    let provider = agent.provider.snapshot().await?;
     let step = first(&Context {
         provider: &provider,
         now: shared.clock.now(),
         rng: &mut SystemRng,
     })?;
-    app.provider.drive(step).await
+    agent.provider.drive(step).await
 }
 
-async fn refresh(shared: &Arc<Shared>, app: &Arc<App>, call: &AgentCall) -> Result<AgentResponse, Refusal> {
+async fn refresh(
+    shared: &Arc<Shared>,
+    agent: &Arc<Agent>,
+    call: &AgentCall,
+) -> Result<AgentResponse, Refusal> {
     let input = call.input()?;
-    let refresh = app.handler.refresh(&call.headers, &input, shared.clock.now())?;
+    let refresh = agent.handler.refresh(&call.headers, &input, shared.clock.now())?;
     let ended = shared.ends.subscribe(refresh.session_id().0);
     if ended.is_ended() {
         return Err(Error::SessionExpired("signed out").into());
     }
-    let (refresh, mut outcome) = refresh_once(shared, app, refresh).await;
+    let (refresh, mut outcome) = refresh_once(shared, agent, refresh).await;
     if outcome
         .as_ref()
         .is_ok_and(|refreshed| refreshed.id_token() == IdToken::NoKey)
     {
         tracing::warn!(
-            application = app.id(),
+            application = agent.id(),
             "the refreshed ID token is signed with a key that the provider does not publish; the old one stays"
         );
     }
@@ -222,60 +236,61 @@ async fn refresh(shared: &Arc<Shared>, app: &Arc<App>, call: &AgentCall) -> Resu
         // follows the chain and revokes what came back
         outcome = Err(Error::SessionExpired("signed out"));
     }
-    let provider = app.provider.snapshot().await?;
+    let provider = agent.provider.snapshot().await?;
     let mut context = Context {
         provider: &provider,
         now: shared.clock.now(),
         rng: &mut SystemRng,
     };
-    app.handler
+    agent
+        .handler
         .refreshed(&call.headers, &refresh, outcome, &mut context)
 }
 
 /// Follows the memory's chain to its end and redeems what is there, once for all callers.
 async fn refresh_once(
     shared: &Arc<Shared>,
-    app: &Arc<App>,
+    agent: &Arc<Agent>,
     mut refresh: Refresh,
 ) -> (Refresh, Result<Refreshed, Error>) {
     for _ in 0..MAX_LINKS {
         let now = shared.clock.now();
-        let key = app.handler.refresh_key(&refresh);
-        if key.is_some_and(|key| app.refreshes.is_over(&key)) {
+        let key = agent.handler.refresh_key(&refresh);
+        if key.is_some_and(|key| agent.refreshes.is_over(&key)) {
             return (refresh, Err(Error::SessionExpired("signed out")));
         }
-        let remembered = match key.map_or(Found::Nothing, |key| app.refreshes.look(&key, now)) {
+        let remembered = match key.map_or(Found::Nothing, |key| agent.refreshes.look(&key, now)) {
             Found::Flying(flight) => {
                 shared
                     .telemetry
-                    .refresh(app.index, telemetry::Refreshed::Coalesced);
+                    .refresh(agent.index, telemetry::Refreshed::Coalesced);
                 return (refresh, flight.await);
             }
             Found::Failed(error) => return (refresh, Err(error)),
             Found::Remembered(sealed) => Some(sealed),
             Found::Nothing => None,
         };
-        refresh = match app.handler.follow(refresh, remembered.as_deref(), now) {
+        refresh = match agent.handler.follow(refresh, remembered.as_deref(), now) {
             Follow::Again(further) => further,
             Follow::Ready(refresh, refreshed) => {
                 shared
                     .telemetry
-                    .refresh(app.index, telemetry::Refreshed::Coalesced);
+                    .refresh(agent.index, telemetry::Refreshed::Coalesced);
                 return (refresh, Ok(refreshed));
             }
             Follow::Send(refresh) => {
-                let (Some(key), Some(redemption)) = (key, app.handler.redemption(&refresh)) else {
+                let (Some(key), Some(redemption)) = (key, agent.handler.redemption(&refresh)) else {
                     return (refresh, Err(Error::Bug("there is no refresh token to redeem")));
                 };
                 let ended = || shared.ends.subscribe(refresh.session_id().0);
-                let started = app
+                let started = agent
                     .refreshes
                     .join_or_start(key, &shared.control, Some(ended()), || {
-                        let (shared, app, ended) = (Arc::clone(shared), Arc::clone(app), ended());
+                        let (shared, agent, ended) = (Arc::clone(shared), Arc::clone(agent), ended());
                         async move {
-                            let outcome = refresh_at_provider(&shared, &app, &redemption).await;
+                            let outcome = refresh_at_provider(&shared, &agent, &key, &redemption).await;
                             let landing = match &outcome {
-                                Ok(refreshed) => app
+                                Ok(refreshed) => agent
                                     .handler
                                     .remember_refresh(&key, refreshed, &mut SystemRng)
                                     .map_or(Landing::Forget, |sealed| Landing::Remember(sealed, ended)),
@@ -302,52 +317,56 @@ async fn refresh_once(
 
 async fn refresh_at_provider(
     shared: &Shared,
-    app: &App,
+    agent: &Agent,
+    key: &MemoryKey,
     redemption: &Redemption,
 ) -> Result<Refreshed, Error> {
-    converse(shared, app, |context| {
-        shared.telemetry.refresh(app.index, telemetry::Refreshed::Sent);
-        app.handler.refresh_tokens(redemption, context)
+    agent.outage.may_ask(key, shared.clock.now())?;
+    let outcome = converse(shared, agent, |context| {
+        shared.telemetry.refresh(agent.index, telemetry::Refreshed::Sent);
+        agent.handler.refresh_tokens(redemption, context)
     })
-    .await
+    .await;
+    agent.outage.note(key, &outcome, shared.clock.now());
+    outcome
 }
 
 /// Ends sessions before the answer is sent; revokes behind it.
-fn carry_out(shared: &Arc<Shared>, app: &Arc<App>, effects: Effects) {
+fn carry_out(shared: &Arc<Shared>, agent: &Arc<Agent>, effects: Effects) {
     for id in &effects.ended {
         shared.ends.end(id.0);
     }
     if !effects.revoke.is_empty() {
-        let (shared, app) = (Arc::clone(shared), Arc::clone(app));
+        let (shared, agent) = (Arc::clone(shared), Arc::clone(agent));
         let control = shared.control.clone();
         control.spawn(async move {
             for revocation in effects.revoke {
-                revoke(&shared, &app, revocation).await;
+                revoke(&shared, &agent, revocation).await;
             }
         });
     }
 }
 
 /// Revokes a token and, where a refresh replaced it meanwhile, its newest known successor.
-async fn revoke(shared: &Shared, app: &App, revocation: Revocation) {
+async fn revoke(shared: &Shared, agent: &Agent, revocation: Revocation) {
     let mut newest = vec![revocation];
     for _ in 0..MAX_LINKS {
         let Some(refresh_token) = newest.iter().find(|revocation| revocation.is_refresh_token()) else {
             break;
         };
-        let key = app.handler.revocation_key(refresh_token);
-        let successors = match app.refreshes.look(&key, shared.clock.now()) {
+        let key = agent.handler.revocation_key(refresh_token);
+        let successors = match agent.refreshes.look(&key, shared.clock.now()) {
             Found::Flying(flight) => flight
                 .await
                 .map(|refreshed| refreshed.revocations())
                 .unwrap_or_default(),
-            Found::Remembered(sealed) => app.handler.revoke_successor(&key, &sealed),
+            Found::Remembered(sealed) => agent.handler.revoke_successor(&key, &sealed),
             Found::Failed(_) | Found::Nothing => break,
         };
         let unchanged = successors
             .iter()
             .find(|revocation| revocation.is_refresh_token())
-            .is_none_or(|successor| app.handler.revocation_key(successor) == key);
+            .is_none_or(|successor| agent.handler.revocation_key(successor) == key);
         if !successors.is_empty() {
             newest = successors;
         }
@@ -356,26 +375,23 @@ async fn revoke(shared: &Shared, app: &App, revocation: Revocation) {
         }
     }
     for revocation in newest {
-        let outcome = converse(shared, app, |context| app.handler.revoke(&revocation, context)).await;
+        let outcome = converse(shared, agent, |context| {
+            agent.handler.revoke(&revocation, context)
+        })
+        .await;
         match outcome {
             Ok(revoked @ (Revoked::Yes | Revoked::NotSupported)) => {
-                tracing::debug!(application = app.id(), ?revoked, "token revocation");
+                tracing::debug!(application = agent.id(), ?revoked, "token revocation");
             }
             // many providers cannot revoke an access token that is a JWT (RFC 7009 §2.2.1)
             Ok(revoked @ Revoked::Refused(_)) if !revocation.is_refresh_token() => {
-                tracing::debug!(application = app.id(), ?revoked, "token revocation");
+                tracing::debug!(application = agent.id(), ?revoked, "token revocation");
             }
             Ok(revoked @ (Revoked::Refused(_) | Revoked::Unreachable)) => {
-                tracing::warn!(application = app.id(), ?revoked, "a token could not be revoked");
+                tracing::warn!(application = agent.id(), ?revoked, "a token could not be revoked");
             }
-            Err(error) => tracing::warn!(application = app.id(), "a token could not be revoked: {error}"),
+            Err(error) => tracing::warn!(application = agent.id(), "a token could not be revoked: {error}"),
         }
-    }
-}
-
-impl App {
-    fn id(&self) -> &str {
-        self.handler.application().id.as_str()
     }
 }
 

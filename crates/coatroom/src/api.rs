@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coatroom_core::config::{Application, Origin};
+use coatroom_core::config::{Application, Origin, Route, RouteTarget};
 use coatroom_core::error::Error;
 use coatroom_core::flow::{AgentResponse, Refusal};
 use coatroom_core::guard::{self, Class, Cors, Navigation};
@@ -21,8 +21,9 @@ use http_body_util::{BodyExt as _, Full, Limited};
 
 use crate::agent::{self, AgentCall};
 use crate::extensions::{Matched, Peer, RequestId, SessionId};
-use crate::handler::{App, Shared, TokenHandler};
+use crate::handler::{Agent, App, Role, Shared};
 use crate::respond::{self, Reader};
+use crate::static_files::is_navigation;
 use crate::telemetry::{self, Target};
 
 /// Where a request goes.
@@ -47,6 +48,7 @@ pub struct Passed {
     exchange: Exchange,
     route: usize,
     rules: ResponseRules,
+    reader: Reader,
 }
 
 /// One request and its answer, as far as counting and logging go.
@@ -59,8 +61,8 @@ struct Exchange {
     cors: Cors,
 }
 
-impl TokenHandler {
-    pub(crate) fn pass<B>(&self, request: Request<B>) -> Passage<B>
+impl Shared {
+    pub(crate) fn pass<B>(self: Arc<Self>, request: Request<B>) -> Passage<B>
     where
         B: http_body::Body + Send + 'static,
         B::Data: Send,
@@ -68,24 +70,26 @@ impl TokenHandler {
     {
         let (parts, body) = request.into_parts();
         let mut exchange = Exchange {
-            shared: Arc::clone(&self.shared),
+            shared: Arc::clone(&self),
             app: None,
             target: Target::Nothing,
             method: parts.method.clone(),
-            id: self.shared.telemetry.request_id(),
+            id: self.telemetry.request_id(),
             cors: Cors::default(),
         };
         let app = match self.find(&parts) {
             Ok(app) => app,
             Err(error) => return Passage::Answer(exchange.refuse(&error, Reader::Script)),
         };
-        let application = app.handler.application();
+        let application = app.application();
         exchange.app = Some(Arc::clone(app));
         exchange.target = Target::Unrouted {
             application: app.index,
         };
         exchange.cors = Cors::of(application, &head(&parts));
-        let target = match PathAndQuery::parse(head(&parts).target) {
+        let target = match headers::check_framing(&parts.headers)
+            .and_then(|()| PathAndQuery::parse(head(&parts).target))
+        {
             Ok(target) => target,
             Err(error) => return Passage::Answer(exchange.refuse(&error, Reader::Script)),
         };
@@ -100,14 +104,21 @@ impl TokenHandler {
                 exchange.target = Target::Agent {
                     application: app.index,
                 };
-                let query = target.query.unwrap_or_default().to_owned();
-                to_agent(Arc::clone(app), endpoint, query, parts, body, exchange)
+                match &app.role {
+                    Role::Agent(agent) => {
+                        let query = target.query.unwrap_or_default().to_owned();
+                        to_agent(Arc::clone(agent), endpoint, query, parts, body, exchange)
+                    }
+                    // the agent is elsewhere; here nobody can sign in or out
+                    Role::Proxy(_) => Passage::Answer(exchange.refuse(&Error::NotFound, Reader::Script)),
+                }
             }
             Ok(Resolved::Proxy { index, route }) => {
                 exchange.target = Target::Route {
                     application: app.index,
                     route: index,
                 };
+                let reader = reader_of(route, &parts.headers);
                 let uri = forwarded(route.forwarded_target(&target));
                 match uri.and_then(|uri| self.to_inner(app, index, uri, parts, &exchange)) {
                     Ok((parts, rules)) => Passage::Inner(
@@ -116,6 +127,7 @@ impl TokenHandler {
                             exchange,
                             route: index,
                             rules,
+                            reader,
                         },
                     ),
                     Err(error) => Passage::Answer(exchange.refuse(&error, Reader::Script)),
@@ -126,17 +138,12 @@ impl TokenHandler {
     }
 
     fn find(&self, parts: &Parts) -> Result<&Arc<App>, Error> {
-        let applications = self
-            .shared
-            .apps
-            .iter()
-            .map(|app| app.handler.application().as_ref());
+        let applications = self.apps.iter().map(|app| app.application().as_ref());
         let found = route::find_application(applications, &head(parts))?;
         let app = self
-            .shared
             .apps
             .iter()
-            .find(|app| std::ptr::eq(app.handler.application().as_ref(), found));
+            .find(|app| std::ptr::eq(app.application().as_ref(), found));
         app.ok_or(Error::Bug("the application that was found is none of ours"))
     }
 
@@ -149,12 +156,12 @@ impl TokenHandler {
         mut parts: Parts,
         exchange: &Exchange,
     ) -> Result<(Parts, ResponseRules), Error> {
-        let application = app.handler.application();
+        let application = app.application();
         let route = application
             .routes
             .get(index)
             .ok_or(Error::Bug("a route that is not there"))?;
-        let decision = app.handler.api(route, &head(&parts), self.shared.clock.now())?;
+        let decision = app.api(route, &head(&parts), self.clock.now())?;
         let peer = parts.extensions.get::<Peer>().copied().unwrap_or_default();
         let client = ClientFacts {
             address: peer.address,
@@ -174,8 +181,20 @@ impl TokenHandler {
     }
 }
 
+/// Who reads that a route failed. An API's caller is a script; a development server that does not
+/// run is met by whoever wants to see the page.
+fn reader_of(route: &Route, headers: &HeaderMap) -> Reader {
+    match route.target {
+        RouteTarget::DevServer(_) if is_navigation(headers) => Reader::Person,
+        RouteTarget::DevServer(_)
+        | RouteTarget::Upstream(_)
+        | RouteTarget::Static(_)
+        | RouteTarget::Inner => Reader::Script,
+    }
+}
+
 fn to_agent<B>(
-    app: Arc<App>,
+    agent: Arc<Agent>,
     endpoint: Endpoint,
     query: String,
     parts: Parts,
@@ -194,7 +213,7 @@ where
             Reader::Script
         }
     };
-    let application = Arc::clone(app.handler.application());
+    let application = Arc::clone(agent.handler.application());
     let (origin, navigation): (Option<Origin>, Option<Navigation>) =
         match guard::trust(class, &head(&parts), &application) {
             Ok(trusted) => (trusted.origin().cloned(), trusted.navigation()),
@@ -223,7 +242,7 @@ where
         let task = {
             let exchange = Arc::clone(&exchange);
             async move {
-                let outcome = agent::serve(Arc::clone(&exchange.shared), app, call).await;
+                let outcome = agent::serve(Arc::clone(&exchange.shared), agent, call).await;
                 exchange.answer(endpoint, outcome, reader)
             }
         };
@@ -250,7 +269,7 @@ impl Passed {
     pub(crate) fn refuse(self, error: &Error) -> Response<Full<Bytes>> {
         let exchange = self.exchange;
         exchange.shared.telemetry.upstream_error(exchange.target, error);
-        exchange.refuse(error, Reader::Script)
+        exchange.refuse(error, self.reader)
     }
 
     /// The route that the request matched.
@@ -314,7 +333,7 @@ impl Exchange {
     }
 
     fn application(&self) -> Option<&Application> {
-        self.app.as_ref().map(|app| app.handler.application().as_ref())
+        self.app.as_ref().map(|app| app.application().as_ref())
     }
 
     fn application_id(&self) -> &str {

@@ -187,3 +187,69 @@ const MEMORY: Duration = Duration::from_secs(60);
 
 /// How many outcomes are remembered; about 3 KB each.
 const CAPACITY: usize = 20_000;
+
+#[cfg(test)]
+mod tests {
+    use coatroom_core::config::{ApplicationConfig, ProviderConfig};
+    use coatroom_core::flow::{Arrival, Input};
+    use coatroom_core::handler::Handler;
+    use coatroom_core::oauth::{JwkSet, Metadata, ProviderSnapshot};
+    use coatroom_core::seal::{KeyRing, MasterKey};
+    use coatroom_core::secret::Secret;
+    use coatroom_core::step::Context;
+    use http::{HeaderMap, HeaderValue, header};
+
+    use super::*;
+    use crate::clock::SystemRng;
+
+    const NOW: UnixTime = UnixTime(1_800_000_000);
+
+    /// The key of a code: the core gives one for nothing less than a `state` that was proved.
+    fn key() -> MemoryKey {
+        let provider = ProviderConfig::new("https://login.example.com", "shop", Secret::new("s"));
+        let application = ApplicationConfig::new("shop", "https://shop.example.com", provider)
+            .check()
+            .unwrap_or_else(|problems| panic!("{problems:?}"));
+        let ring = KeyRing::new(vec![MasterKey::generate().expect("a key")]).expect("one is enough");
+        let handler = Handler::new(Arc::new(application), Arc::new(ring)).expect("a good path");
+        let metadata =
+            br#"{"issuer": "https://login.example.com", "jwks_uri": "https://login.example.com/jwks",
+            "authorization_endpoint": "https://login.example.com/authorize",
+            "token_endpoint": "https://login.example.com/token"}"#;
+        let provider = ProviderSnapshot {
+            metadata: Metadata::parse(metadata, "https://login.example.com").expect("good metadata"),
+            keys: JwkSet::parse(br#"{"keys": []}"#).expect("a set"),
+        };
+        let mut context = Context {
+            provider: &provider,
+            now: NOW,
+            rng: &mut SystemRng,
+        };
+        let input = Input::form(b"").expect("empty");
+        let started = handler.login_start(&HeaderMap::new(), None, input, &mut context);
+        let started = started.unwrap_or_else(|refusal| panic!("{}", refusal.error));
+        let url = started.json.expect("an answer")["authorization_url"].to_string();
+        let state = url
+            .split(['?', '&', '"'])
+            .find_map(|pair| pair.strip_prefix("state="));
+        let cookie = started.set_cookies[0].to_str().expect("ASCII").split(';').next();
+        let cookie = HeaderValue::from_str(cookie.expect("a pair")).expect("a value");
+        let headers = HeaderMap::from_iter([(header::COOKIE, cookie)]);
+        let query = format!("code=x&state={}", state.expect("a state"));
+        match handler.callback(&headers, &query, &mut context) {
+            Ok(Arrival::Exchange(exchange)) => handler.exchange_key(&exchange),
+            _ => panic!("the state is proved"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flight_that_panics_lands_and_the_next_caller_flies_again() {
+        let (flights, key, runtime) = (Flights::<u8>::new(), key(), Handle::current());
+        let crash = flights.join_or_start(key, &runtime, None, || async { panic!("on purpose") });
+        let crash = crash.expect("nothing was known");
+        assert!(matches!(crash.await, Err(Error::Bug(_))));
+        assert!(matches!(flights.look(&key, NOW), Found::Nothing));
+        let again = flights.join_or_start(key, &runtime, None, || async { (Ok(7), Landing::Forget, NOW) });
+        assert_eq!(again.expect("it flies").await.ok(), Some(7));
+    }
+}

@@ -2,46 +2,104 @@
 //!
 //! Built once per process on a tokio runtime of any flavour, the *control runtime*: everything
 //! that talks to a provider runs there as a task of its own, so that a client that hangs up
-//! cancels nothing. Cheap to clone.
+//! cancels nothing. Cheap to clone. Applications and keys can be changed while it serves: a
+//! request keeps to the end what it began with, and what the process knows of providers, flights
+//! and ended sessions is taken over.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use coatroom_core::config::Application;
+use arc_swap::ArcSwap;
+use coatroom_core::config::{Application, Route};
 use coatroom_core::error::Error;
-use coatroom_core::flow::{Refreshed, SignedIn};
+use coatroom_core::flow::{Decision, ProxyHandler, Refreshed, SignedIn};
 use coatroom_core::handler::Handler;
-use coatroom_core::seal::KeyRing;
+use coatroom_core::head::{Head, Headers};
+use coatroom_core::seal::{KeyRing, ProxyRing};
+use coatroom_core::time::UnixTime;
 use tokio::runtime::Handle;
 
 use crate::clock::{Clock, SystemClock};
 use crate::flights::Flights;
+use crate::outage::Outage;
 use crate::provider::{Health, Provider, SetupError};
 use crate::service::TokenHandlerLayer;
 use crate::session_end::SessionEnds;
 use crate::telemetry::{ApplicationLabels, Telemetry};
 
-/// The token handler of one process.
+/// The token handler of one process. Clones share everything.
 #[derive(Clone)]
 pub struct TokenHandler {
-    pub(crate) shared: Arc<Shared>,
+    current: Arc<ArcSwap<Shared>>,
+    /// Held while one configuration takes over from another.
+    reloading: Arc<Mutex<()>>,
+    ends: SessionEnds,
 }
 
+/// What one configuration amounts to. Requests hold on to the one that they began with.
 pub(crate) struct Shared {
     pub(crate) apps: Vec<Arc<App>>,
     pub(crate) control: Handle,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ends: SessionEnds,
     pub(crate) telemetry: Telemetry,
+    /// The key ring that the agent of this process began with.
+    memory_keys: Option<Arc<KeyRing>>,
 }
 
-/// One application with what its agent needs.
+/// One application.
 pub(crate) struct App {
     /// Its position among the applications.
     pub(crate) index: usize,
+    pub(crate) role: Role,
+}
+
+/// What this process does for an application.
+pub(crate) enum Role {
+    /// Everything.
+    Agent(Arc<Agent>),
+    /// Forwards API calls, and that is all.
+    Proxy(Box<ProxyHandler>),
+}
+
+/// What the agent of an application needs.
+pub(crate) struct Agent {
+    /// The application's position.
+    pub(crate) index: usize,
     pub(crate) handler: Handler,
     pub(crate) provider: Provider,
+    pub(crate) outage: Arc<Outage>,
     pub(crate) sign_ins: Arc<Flights<SignedIn>>,
     pub(crate) refreshes: Arc<Flights<Refreshed>>,
+}
+
+/// What opens cookies, and thereby what a process is.
+pub enum Keys {
+    /// Signs users in, keeps their sessions and forwards their calls.
+    Agent(Arc<KeyRing>),
+    /// Forwards calls only: no sign-in, refresh or sign-out is served, and no provider is asked.
+    Proxy(Arc<ProxyRing>),
+}
+
+impl Keys {
+    /// The keys' public ids, in their order: four hexadecimal digits that say nothing about the key.
+    pub fn ids(&self) -> Vec<String> {
+        match self {
+            Self::Agent(keys) => keys.ids().collect(),
+            Self::Proxy(keys) => keys.ids().collect(),
+        }
+    }
+}
+
+impl From<KeyRing> for Keys {
+    fn from(keys: KeyRing) -> Self {
+        Self::Agent(Arc::new(keys))
+    }
+}
+
+impl From<ProxyRing> for Keys {
+    fn from(keys: ProxyRing) -> Self {
+        Self::Proxy(Arc::new(keys))
+    }
 }
 
 /// Why a [`TokenHandler`] cannot be built.
@@ -58,17 +116,18 @@ pub enum BuildError {
 /// Collects what a [`TokenHandler`] is made of.
 pub struct Builder {
     applications: Vec<Application>,
-    keys: KeyRing,
+    keys: Keys,
     control: Option<Handle>,
     clock: Arc<dyn Clock>,
 }
 
 impl TokenHandler {
-    /// Starts with checked applications and the key ring that seals their cookies.
-    pub fn builder(applications: Vec<Application>, keys: KeyRing) -> Builder {
+    /// Starts with checked applications and the keys of their cookies: a [`KeyRing`], or a
+    /// [`ProxyRing`] for a process that only forwards API calls beside an agent elsewhere.
+    pub fn builder(applications: Vec<Application>, keys: impl Into<Keys>) -> Builder {
         Builder {
             applications,
-            keys,
+            keys: keys.into(),
             control: None,
             clock: Arc::new(SystemClock),
         }
@@ -83,15 +142,9 @@ impl TokenHandler {
     /// not ready be tried again, in the background and within its back-off.
     pub fn health(&self) -> Vec<(String, Health)> {
         self.try_providers(|_, _| {});
-        self.shared
-            .apps
-            .iter()
-            .map(|app| {
-                (
-                    app.handler.application().id.as_str().to_owned(),
-                    app.provider.health(),
-                )
-            })
+        self.current()
+            .agents()
+            .map(|agent| (agent.id().to_owned(), agent.provider.health()))
             .collect()
     }
 
@@ -107,33 +160,192 @@ impl TokenHandler {
     }
 
     fn try_providers(&self, failed: fn(&str, &Error)) {
-        for app in &self.shared.apps {
-            if app.provider.health().ready {
-                continue;
-            }
-            let app = Arc::clone(app);
-            self.shared.control.spawn(async move {
-                if let Err(error) = app.provider.snapshot().await {
-                    failed(app.handler.application().id.as_str(), &error);
+        let current = self.current();
+        for agent in current.agents().filter(|agent| !agent.provider.health().ready) {
+            let agent = Arc::clone(agent);
+            current.control.spawn(async move {
+                if let Err(error) = agent.provider.snapshot().await {
+                    failed(agent.id(), &error);
                 }
             });
         }
     }
 
+    /// Serves other applications, or the same ones with other settings, under other keys from now
+    /// on. No request is dropped: those under way end as they began. What the process knows is taken
+    /// over by application id: refreshes under way and their short memory, the ended sessions, the
+    /// counters, and a provider's metadata and keys where its settings are the same.
+    ///
+    /// Sessions sealed under a key that is no longer in the ring are gone; keep the old key in the
+    /// list, behind the new one, until the longest session is over.
+    ///
+    /// # Errors
+    /// [`BuildError`] when a part cannot be set up; then everything stays as it was.
+    pub fn reload(&self, applications: Vec<Application>, keys: impl Into<Keys>) -> Result<(), BuildError> {
+        let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.current();
+        let next = Shared::new(Parts {
+            applications,
+            keys: keys.into(),
+            control: before.control.clone(),
+            clock: before.clock.clone(),
+            ends: before.ends.clone(),
+            before: Some(&before),
+        })?;
+        self.current.store(Arc::new(next));
+        Ok(())
+    }
+
     /// The counters of this process.
-    pub fn telemetry(&self) -> &Telemetry {
-        &self.shared.telemetry
+    pub fn telemetry(&self) -> Telemetry {
+        self.current().telemetry.clone()
     }
 
     /// The sessions that ended in this process, for sockets and streams.
     pub fn session_ends(&self) -> &SessionEnds {
-        &self.shared.ends
+        &self.ends
+    }
+
+    pub(crate) fn current(&self) -> Arc<Shared> {
+        self.current.load_full()
+    }
+}
+
+/// What a [`Shared`] is made of.
+struct Parts<'a> {
+    applications: Vec<Application>,
+    keys: Keys,
+    control: Handle,
+    clock: Arc<dyn Clock>,
+    ends: SessionEnds,
+    /// What was served until now.
+    before: Option<&'a Shared>,
+}
+
+impl Shared {
+    fn new(parts: Parts<'_>) -> Result<Self, BuildError> {
+        let Parts {
+            applications,
+            keys,
+            control,
+            clock,
+            ends,
+            before,
+        } = parts;
+        let known = |application: &Application| before.and_then(|before| before.agent(application));
+        let memory_keys = before.and_then(|before| before.memory_keys.clone());
+        let applications = applications.into_iter().map(Arc::new).enumerate();
+        let (apps, memory_keys) = match keys {
+            Keys::Agent(keys) => {
+                let memory_keys = memory_keys.unwrap_or_else(|| keys.clone());
+                let apps = applications.map(|(index, application)| {
+                    let handler = Handler::new(application.clone(), keys.clone())?;
+                    let handler = handler.with_memory_keys(memory_keys.clone());
+                    let agent = Agent::new(index, handler, known(&application), &clock)?;
+                    Ok(Arc::new(App {
+                        index,
+                        role: Role::Agent(Arc::new(agent)),
+                    }))
+                });
+                (
+                    apps.collect::<Result<Vec<_>, BuildError>>()?,
+                    Some(memory_keys.clone()),
+                )
+            }
+            Keys::Proxy(keys) => {
+                let apps = applications.map(|(index, application)| {
+                    let handler = ProxyHandler::new(application, keys.clone())?;
+                    Ok(Arc::new(App {
+                        index,
+                        role: Role::Proxy(Box::new(handler)),
+                    }))
+                });
+                (apps.collect::<Result<Vec<_>, BuildError>>()?, memory_keys)
+            }
+        };
+        let labels = apps.iter().map(|app| app.labels()).collect();
+        let telemetry = match before {
+            Some(before) => before.telemetry.relabelled(labels),
+            None => Telemetry::new(labels),
+        };
+        Ok(Self {
+            apps,
+            control,
+            clock,
+            ends,
+            telemetry,
+            memory_keys,
+        })
+    }
+
+    fn agents(&self) -> impl Iterator<Item = &Arc<Agent>> {
+        self.apps.iter().filter_map(|app| match &app.role {
+            Role::Agent(agent) => Some(agent),
+            Role::Proxy(_) => None,
+        })
+    }
+
+    fn agent(&self, application: &Application) -> Option<&Agent> {
+        let same = |agent: &&Arc<Agent>| agent.handler.application().id == application.id;
+        self.agents().find(same).map(Arc::as_ref)
+    }
+}
+
+impl Agent {
+    /// An agent that takes over what the one before it knows.
+    fn new(
+        index: usize,
+        handler: Handler,
+        known: Option<&Self>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, BuildError> {
+        let settings = handler.provider();
+        let (provider, outage) = match known {
+            Some(known) if known.provider.is_for(settings) => (known.provider.clone(), known.outage.clone()),
+            Some(_) | None => (Provider::new(settings, clock.clone())?, Arc::default()),
+        };
+        let (sign_ins, refreshes) = match known {
+            Some(known) => (known.sign_ins.clone(), known.refreshes.clone()),
+            None => (Flights::new(), Flights::new()),
+        };
+        Ok(Self {
+            index,
+            handler,
+            provider,
+            outage,
+            sign_ins,
+            refreshes,
+        })
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        self.handler.application().id.as_str()
     }
 }
 
 impl App {
+    pub(crate) fn application(&self) -> &Arc<Application> {
+        match &self.role {
+            Role::Agent(agent) => agent.handler.application(),
+            Role::Proxy(handler) => handler.application(),
+        }
+    }
+
+    /// Decides about a call to a proxied route.
+    pub(crate) fn api<H: Headers>(
+        &self,
+        route: &Route,
+        head: &Head<'_, H>,
+        now: UnixTime,
+    ) -> Result<Decision<'_>, Error> {
+        match &self.role {
+            Role::Agent(agent) => agent.handler.api(route, head, now),
+            Role::Proxy(handler) => handler.api(route, head, now),
+        }
+    }
+
     fn labels(&self) -> ApplicationLabels {
-        let application = self.handler.application();
+        let application = self.application();
         ApplicationLabels {
             id: application.id.as_str().to_owned(),
             routes: application
@@ -168,34 +380,19 @@ impl Builder {
     /// # Panics
     /// Without a runtime: called outside of tokio and no [`runtime`](Self::runtime) given.
     pub fn build(self) -> Result<TokenHandler, BuildError> {
-        let control = self.control.unwrap_or_else(Handle::current);
-        let keys = Arc::new(self.keys);
-        let apps = self
-            .applications
-            .into_iter()
-            .enumerate()
-            .map(|(index, application)| {
-                let application = Arc::new(application);
-                let provider = Provider::new(&application.provider, self.clock.clone())?;
-                Ok(Arc::new(App {
-                    index,
-                    handler: Handler::new(application, keys.clone())?,
-                    provider,
-                    sign_ins: Flights::new(),
-                    refreshes: Flights::new(),
-                }))
-            })
-            .collect::<Result<Vec<_>, BuildError>>()?;
-        let telemetry = Telemetry::new(apps.iter().map(|app| app.labels()).collect());
-        let shared = Shared {
-            apps,
-            control,
+        let ends = SessionEnds::new();
+        let shared = Shared::new(Parts {
+            applications: self.applications,
+            keys: self.keys,
+            control: self.control.unwrap_or_else(Handle::current),
             clock: self.clock,
-            ends: SessionEnds::new(),
-            telemetry,
-        };
+            ends: ends.clone(),
+            before: None,
+        })?;
         Ok(TokenHandler {
-            shared: Arc::new(shared),
+            current: Arc::new(ArcSwap::from_pointee(shared)),
+            reloading: Arc::default(),
+            ends,
         })
     }
 }

@@ -50,6 +50,7 @@ pub struct SetupError(#[source] reqwest::Error);
 struct Shared {
     client: reqwest::Client,
     issuer: String,
+    timeout: Duration,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
     /// Held by whoever is fetching metadata or keys.
@@ -105,11 +106,17 @@ impl Provider {
             shared: Arc::new(Shared {
                 client: client.map_err(SetupError)?,
                 issuer: config.issuer.clone(),
+                timeout: config.timeout,
                 clock,
                 state: Mutex::default(),
                 turn: Arc::default(),
             }),
         })
+    }
+
+    /// Whether these settings make the same client, so that it can go on with what it knows.
+    pub(crate) fn is_for(&self, config: &config::Provider) -> bool {
+        self.shared.issuer == config.issuer && self.shared.timeout == config.timeout
     }
 
     /// Metadata and keys: at once if they are known, else by discovery. Callers that come while

@@ -72,7 +72,13 @@ pub(crate) fn error(error: &Error, reader: Reader) -> Response<Full<Bytes>> {
             }
             (JSON, json.to_string())
         }
-        Reader::Person => (HTML, page(answer.code, answer.detail)),
+        Reader::Person => {
+            let retry = match error {
+                Error::DevServerUnavailable { .. } => LOOK_AGAIN,
+                _ => "",
+            };
+            (HTML, page(answer.code, &answer.detail, retry))
+        }
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = answer.status;
@@ -106,14 +112,74 @@ pub(crate) fn error(error: &Error, reader: Reader) -> Response<Full<Bytes>> {
     response
 }
 
-fn page(code: &str, detail: &str) -> String {
+/// A page; `head` is markup of ours.
+fn page(code: &str, detail: &str, head: &str) -> String {
     format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>This did not work</title>\
+         <title>This did not work</title>{head}\
          <h1>This did not work</h1><p>{detail}.</p><p>Code: {code}</p></html>"
     )
 }
 
+/// The page comes by itself once the development server runs.
+const LOOK_AGAIN: &str = "<meta http-equiv=\"refresh\" content=\"2\">";
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    async fn body(error: &Error, reader: Reader) -> (Response<()>, String) {
+        let (parts, body) = super::error(error, reader).into_parts();
+        let bytes = body.collect().await.expect("in memory").to_bytes();
+        let text = String::from_utf8(bytes.to_vec()).expect("text");
+        (Response::from_parts(parts, ()), text)
+    }
+
+    #[tokio::test]
+    async fn a_development_server_that_does_not_run_is_named() {
+        let error = Error::DevServerUnavailable {
+            address: "http://localhost:5173".to_owned(),
+            reason: "no connection: connection refused".to_owned(),
+        };
+        for reader in [Reader::Script, Reader::Person] {
+            let (response, text) = body(&error, reader).await;
+            assert_eq!(response.status(), 502);
+            assert_eq!(response.headers()[ERROR_HEADER], "upstream_unavailable");
+            assert!(
+                text.contains("nothing answers at http://localhost:5173;"),
+                "{text}"
+            );
+            assert!(text.contains("`npm run dev`"), "{text}");
+            assert!(!text.contains("refused"), "the reason is for the log");
+            let looks_again = text.contains("http-equiv=\"refresh\"");
+            assert_eq!(looks_again, reader == Reader::Person);
+        }
+    }
+
+    #[tokio::test]
+    async fn no_other_page_looks_again_by_itself() {
+        let (_, text) = body(&Error::UpstreamUnavailable(String::new()), Reader::Person).await;
+        assert!(!text.contains("refresh"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_read_is_said_to_be_one() {
+        let (response, text) = body(
+            &Error::FilesUnavailable("entity not found".to_owned()),
+            Reader::Script,
+        )
+        .await;
+        assert_eq!(response.status(), 502);
+        assert!(
+            text.contains("the folder with the application's files cannot be read"),
+            "{text}"
+        );
+        assert!(!text.contains("entity"), "{text}");
+    }
+}

@@ -73,7 +73,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match (self.handler.pass(request), self.failed.take()) {
+        match (self.handler.current().pass(request), self.failed.take()) {
             (Passage::Inner(_, passed), Some(error)) => ResponseFuture::Ready {
                 response: Some(passed.refuse(&error)),
             },

@@ -24,7 +24,7 @@ pub struct Telemetry {
 }
 
 /// The label values of one application, from its configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApplicationLabels {
     /// The application's id.
     pub id: String,
@@ -68,6 +68,20 @@ pub enum Refreshed {
 impl Telemetry {
     /// Counters for these applications; indices refer to this list.
     pub fn new(applications: Vec<ApplicationLabels>) -> Self {
+        Self::after(applications, None)
+    }
+
+    /// The same counters for other labels: what was counted under a label that stays is not lost.
+    pub(crate) fn relabelled(&self, applications: Vec<ApplicationLabels>) -> Self {
+        if self.shared.applications == applications {
+            return self.clone();
+        }
+        // a counter that starts again is what Prometheus expects of a restart
+        let before = (self.shared.chain().count() < MOST_RELABELLINGS).then(|| Arc::clone(&self.shared));
+        Self::after(applications, before)
+    }
+
+    fn after(applications: Vec<ApplicationLabels>, before: Option<Arc<Shared>>) -> Self {
         let mut targets = vec![("none".to_owned(), "none".to_owned())];
         let mut firsts = Vec::new();
         for application in &applications {
@@ -85,6 +99,7 @@ impl Telemetry {
                 targets,
                 firsts,
                 threads: Mutex::default(),
+                before,
             }),
         }
     }
@@ -116,7 +131,9 @@ impl Telemetry {
     /// Counts a failed call of an upstream; errors that are not an upstream's do not count.
     pub fn upstream_error(&self, target: Target, error: &Error) {
         let kind = match error {
-            Error::UpstreamUnavailable(_) => 0,
+            Error::UpstreamUnavailable(_)
+            | Error::FilesUnavailable(_)
+            | Error::DevServerUnavailable { .. } => 0,
             Error::UpstreamTimeout => 1,
             _ => return,
         };
@@ -142,14 +159,16 @@ impl Telemetry {
 
     /// Everything counted so far in the Prometheus text format, version 0.0.4.
     pub fn render(&self) -> String {
-        let threads: Vec<_> = {
-            let threads = self.shared.threads.lock().unwrap_or_else(PoisonError::into_inner);
-            threads.clone()
-        };
-        let sum = |of: fn(&Cells) -> &[AtomicU64], index: usize| -> u64 {
-            threads
+        let generations: Vec<_> = self
+            .shared
+            .chain()
+            .map(|shared| (shared, shared.threads()))
+            .collect();
+        let sum = |of: fn(&Cells) -> &[AtomicU64], at: &dyn Fn(&Shared) -> Option<usize>| -> u64 {
+            generations
                 .iter()
-                .filter_map(|cells| of(cells).get(index))
+                .filter_map(|(shared, threads)| Some((at(shared)?, threads)))
+                .flat_map(|(index, threads)| threads.iter().filter_map(move |cells| of(cells).get(index)))
                 .map(|cell| cell.load(Ordering::Relaxed))
                 .fold(0, u64::wrapping_add)
         };
@@ -171,14 +190,16 @@ impl Telemetry {
             "counter",
             "Answered requests by application, route and status class.",
         );
-        for (row, (application, route)) in shared.targets.iter().enumerate() {
+        for target in &shared.targets {
+            let (application, route) = target;
             for (class, label) in CLASSES.iter().enumerate() {
                 let labels = [
                     ("application", application.as_str()),
                     ("route", route),
                     ("status", label),
                 ];
-                let value = sum(|cells| &cells.requests, row * CLASSES.len() + class);
+                let at = |shared: &Shared| Some(shared.row(target)? * CLASSES.len() + class);
+                let value = sum(|cells| &cells.requests, &at);
                 series(&mut out, name, &labels, value);
             }
         }
@@ -190,11 +211,14 @@ impl Telemetry {
             "counter",
             "Outcomes of the agent's endpoints by error code; `none` is success.",
         );
-        for (index, application) in shared.applications.iter().enumerate() {
+        for application in &shared.applications {
             for (row, endpoint) in Endpoint::ALL.into_iter().enumerate() {
                 for (outcome, code) in OUTCOMES.iter().enumerate() {
-                    let at = (index * Endpoint::ALL.len() + row) * OUTCOMES.len() + outcome;
-                    let value = sum(|cells| &cells.agent, at);
+                    let at = |shared: &Shared| {
+                        let row = shared.position(application)? * Endpoint::ALL.len() + row;
+                        Some(row * OUTCOMES.len() + outcome)
+                    };
+                    let value = sum(|cells| &cells.agent, &at);
                     // Most pairs can never happen: a series starts with its first count.
                     if value > 0 || outcome == 0 {
                         let labels = [
@@ -215,9 +239,11 @@ impl Telemetry {
             "counter",
             "Calls that got no usable answer from the upstream.",
         );
-        for (row, (application, route)) in shared.targets.iter().enumerate() {
+        for (row, target) in shared.targets.iter().enumerate() {
+            let (application, route) = target;
             for (kind, label) in UPSTREAM_ERRORS.iter().enumerate() {
-                let value = sum(|cells| &cells.upstream_errors, row * UPSTREAM_ERRORS.len() + kind);
+                let at = |shared: &Shared| Some(shared.row(target)? * UPSTREAM_ERRORS.len() + kind);
+                let value = sum(|cells| &cells.upstream_errors, &at);
                 if value > 0 || shared.is_route(row) {
                     let labels = [
                         ("application", application.as_str()),
@@ -236,9 +262,10 @@ impl Telemetry {
             "counter",
             "Refreshes sent to the provider, and those that shared one.",
         );
-        for (index, application) in shared.applications.iter().enumerate() {
+        for application in &shared.applications {
             for (kind, label) in REFRESHES.iter().enumerate() {
-                let value = sum(|cells| &cells.refreshes, index * REFRESHES.len() + kind);
+                let at = |shared: &Shared| Some(shared.position(application)? * REFRESHES.len() + kind);
+                let value = sum(|cells| &cells.refreshes, &at);
                 let labels = [("application", application.id.as_str()), ("outcome", label)];
                 series(&mut out, name, &labels, value);
             }
@@ -307,6 +334,8 @@ struct Shared {
     /// Where each application begins in `targets`.
     firsts: Vec<usize>,
     threads: Mutex<Vec<Arc<Cells>>>,
+    /// What was counted under other labels.
+    before: Option<Arc<Self>>,
 }
 
 /// One thread's counters; only that thread writes them.
@@ -338,6 +367,28 @@ impl Shared {
             Target::Route { application, route } => first(application).map(|at| at + 2 + route),
         }
         .unwrap_or(0)
+    }
+
+    /// This and everything before it.
+    fn chain(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |shared| shared.before.as_deref())
+    }
+
+    fn threads(&self) -> Vec<Arc<Cells>> {
+        self.threads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn row(&self, target: &(String, String)) -> Option<usize> {
+        self.targets.iter().position(|known| known == target)
+    }
+
+    fn position(&self, application: &ApplicationLabels) -> Option<usize> {
+        self.applications
+            .iter()
+            .position(|known| known.id == application.id)
     }
 
     fn is_route(&self, row: usize) -> bool {
@@ -386,6 +437,9 @@ fn series(out: &mut String, name: &str, labels: &[(&str, &str)], value: u64) {
     }
     let _ = writeln!(out, "}} {value}");
 }
+
+/// How often labels may change before every count starts again, as after a restart.
+const MOST_RELABELLINGS: usize = 16;
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -603,6 +657,11 @@ mod tests {
             },
             Error::UpstreamUnavailable(String::new()),
             Error::UpstreamTimeout,
+            Error::FilesUnavailable(String::new()),
+            Error::DevServerUnavailable {
+                address: String::new(),
+                reason: String::new(),
+            },
             Error::Bug(""),
         ];
         for error in all {
