@@ -1,19 +1,26 @@
-//! `coatroom check`: what a configuration means, in a form that can be compared with the intention.
+//! `coatroom check`: what a configuration means, in tables that can be compared with the intention.
 //!
-//! It shows what to register at the provider, who may call which path and where that goes, the
-//! cookies and the clocks. It binds nothing, calls nobody, and shows no secret.
+//! Who may call what and with which credential, what to register at the provider, the cookies, the
+//! clocks, where keys and secrets come from. It binds nothing, calls nobody, and shows no secret.
+//! Guards, and the names, paths and `SameSite` of cookies, are asked of the code that guards and
+//! writes; the rest is said here.
+
+mod clocks;
+mod cookies;
+mod guards;
+mod routes;
+mod table;
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
-use coatroom_core::config::{Application, Auth, Callback, ClientAuthMethod, Route, RouteTarget};
-use coatroom_core::cookie::{Cookies, Jar, Kind, LoginTag};
-use coatroom_core::guard::Class;
-use coatroom_core::route::Resolved;
+use coatroom::Keys;
+use coatroom_core::config::{Application, Callback, ClientAuthMethod, Provider};
 
-use crate::config::{Loaded, shown};
+use crate::config::{Loaded, dotted};
+use table::{list, table};
 
 /// Prints the summary.
 ///
@@ -29,127 +36,171 @@ pub(crate) fn run(file: &Path, loaded: &Loaded) -> anyhow::Result<()> {
 
 fn summary(file: &Path, loaded: &Loaded) -> Result<String, fmt::Error> {
     let mut out = String::new();
-    let count = loaded.applications.len();
-    let applications = if count == 1 {
-        "1 application".to_owned()
-    } else {
-        format!("{count} applications")
-    };
-    let tls = if loaded.tls.is_some() { " with TLS" } else { "" };
-    writeln!(out, "{} is good: {applications}", file.display())?;
-    writeln!(out, "  listen   {}{tls}", loaded.listen)?;
-    writeln!(out, "  admin    {}", loaded.admin)?;
     writeln!(
         out,
-        "  log      {}, {}",
-        loaded.log.format.as_str(),
-        loaded.log.level.as_str()
+        "{} is good: {}, {}\n",
+        file.display(),
+        counted(loaded.applications.len(), "application"),
+        counted(loaded.warnings.len(), "warning")
     )?;
+    process(&mut out, loaded)?;
+    keys(&mut out, loaded)?;
+    secrets(&mut out, loaded)?;
+    overrides(&mut out, loaded)?;
     for application in &loaded.applications {
-        writeln!(out)?;
-        describe(&mut out, application)?;
+        writeln!(out, "\n{}  {}", application.id.as_str(), application.url.as_str())?;
+        parties(&mut out, application)?;
+        registration(&mut out, application)?;
+        routes::routes(&mut out, application)?;
+        routes::limits(&mut out, application)?;
+        routes::files(&mut out, application)?;
+        routes::agent(&mut out, application)?;
+        cookies::cookies(&mut out, application)?;
+        clocks::clocks(&mut out, application)?;
     }
+    guards::guards(&mut out, &loaded.applications)?;
     Ok(out)
 }
 
-fn describe(out: &mut String, application: &Application) -> fmt::Result {
-    let url = application.url.as_str();
-    let base_path = &application.base_path;
-    let provider = &application.provider;
-    let origins: Vec<_> = application.origins.iter().map(|origin| origin.as_str()).collect();
-    let callback = match &application.callback {
-        Callback::Agent => format!("{url}{base_path}/callback"),
-        Callback::Spa(page) => page.to_string(),
+fn process(out: &mut String, loaded: &Loaded) -> fmt::Result {
+    let tls = match loaded.tls {
+        Some(_) => "HTTPS",
+        None => "plain HTTP",
     };
-    let method = match provider.client_auth.method {
-        ClientAuthMethod::FromMetadata => "as the provider's metadata says",
-        ClientAuthMethod::Basic => "basic",
-        ClientAuthMethod::BasicRaw => "basic_raw",
-        ClientAuthMethod::Post => "post",
+    let log = format!("{}, {}", loaded.log.format.as_str(), loaded.log.level.as_str());
+    let workers = match loaded.summary.workers {
+        Some(workers) => counted(workers.into(), "data core"),
+        None => "one data core for each core of the machine".to_owned(),
     };
-    writeln!(out, "{}  {url}", application.id.as_str())?;
-    writeln!(out, "  provider     {}", provider.issuer)?;
-    writeln!(
+    let replicas = match loaded.summary.replicas {
+        1 => "one process has these keys".to_owned(),
+        several => format!("{several} processes share these keys"),
+    };
+    list(
         out,
-        "    client     {}, client authentication {method}",
-        provider.client_id
-    )?;
-    writeln!(out, "    scopes     {}", provider.scopes.join(" "))?;
-    writeln!(out, "    register   {callback} (redirect URI)")?;
-    writeln!(
-        out,
-        "               {url}{base_path}/logout/callback (post-logout redirect URI)"
-    )?;
-    writeln!(out, "  application  {}", address(&application.app_url))?;
-    writeln!(out, "    origins    {}", origins.join(" "))?;
-    writeln!(out, "    header     {}", application.csrf_header)?;
-    clocks(out, application)?;
-    routes(out, application)?;
-    cookies(out, application)
-}
-
-fn clocks(out: &mut String, application: &Application) -> fmt::Result {
-    let session = &application.session;
-    let provider = &application.provider;
-    writeln!(out, "  session      sealed cookies, no store")?;
-    writeln!(out, "    idle       {}", shown(session.idle))?;
-    writeln!(out, "    absolute   {}", shown(session.absolute))?;
-    writeln!(
-        out,
-        "    token      {} where the provider does not say",
-        shown(session.default_token_life)
-    )?;
-    writeln!(
-        out,
-        "    provider   answers within {}, its clock may differ by {}",
-        shown(provider.timeout),
-        shown(provider.leeway)
+        "process",
+        [
+            [
+                "listen".to_owned(),
+                format!("{}, {tls}, for browsers", loaded.listen),
+            ],
+            [
+                "admin".to_owned(),
+                format!("{}, plain HTTP, for operators", loaded.admin),
+            ],
+            ["workers".to_owned(), workers],
+            ["log".to_owned(), log],
+            ["replicas".to_owned(), replicas],
+        ],
     )
 }
 
-fn routes(out: &mut String, application: &Application) -> fmt::Result {
-    let agent = [
-        application.base_path.clone(),
-        "-".to_owned(),
-        "by endpoint".to_owned(),
-        "the agent".to_owned(),
-    ];
-    let rows = application.routes.iter().enumerate().map(row);
-    writeln!(out, "  routes")?;
+/// The ids stand in the clear in every cookie: they tell keys apart and nothing of the keys.
+fn keys(out: &mut String, loaded: &Loaded) -> fmt::Result {
+    let does = match &loaded.keys {
+        Keys::Agent(_) => ["seals and opens", "opens"],
+        Keys::Proxy(_) => ["opens access cookies", "opens access cookies"],
+    };
+    let rows = loaded.keys.ids().into_iter().enumerate().map(|(index, id)| {
+        let at = ["keys".to_owned(), index.to_string()];
+        let secrets = &loaded.summary.secrets;
+        let from = secrets.iter().find(|secret| secret.path == at);
+        [
+            id,
+            does[index.min(1)].to_owned(),
+            from.map(|secret| format!("{} {}", secret.kind, secret.place))
+                .unwrap_or_default(),
+        ]
+    });
+    table(out, "keys", ["id", "does", "from"], rows)
+}
+
+fn secrets(out: &mut String, loaded: &Loaded) -> fmt::Result {
+    let secrets = loaded.summary.secrets.iter();
+    let rows = secrets
+        .filter(|secret| secret.path.first().is_none_or(|name| name != "keys"))
+        .map(|secret| [dotted(&secret.path), format!("{} {}", secret.kind, secret.place)]);
+    table(out, "secrets and certificates", ["setting", "from"], rows)
+}
+
+fn overrides(out: &mut String, loaded: &Loaded) -> fmt::Result {
+    let overrides = loaded.summary.overrides.iter();
+    let rows = overrides.map(|set| [set.variable.clone(), dotted(&set.path)]);
     table(
         out,
-        ["path", "auth", "guard", "target"].map(str::to_owned),
-        std::iter::once(agent).chain(rows),
+        "settings from the environment",
+        ["variable", "setting"],
+        rows,
     )
 }
 
-fn row((index, route): (usize, &Route)) -> [String; 4] {
-    let target = match &route.target {
-        RouteTarget::Upstream(url) if route.strip_prefix => format!("{}, without the prefix", address(url)),
-        RouteTarget::Upstream(url) => address(url).to_owned(),
-        RouteTarget::Static(folder) => format!("files in {}", folder.display()),
-        RouteTarget::Inner => "the wrapped service".to_owned(),
+fn parties(out: &mut String, application: &Application) -> fmt::Result {
+    let words = |words: Vec<&str>| words.join(" ");
+    let origins: Vec<&str> = application.origins.iter().map(|origin| origin.as_str()).collect();
+    let claims = match &application.session.claims {
+        Some(claims) => claims.join(" "),
+        None => "all but the protocol's own".to_owned(),
     };
-    let auth = match route.auth {
-        Auth::Required => "required",
-        Auth::Optional => "optional",
-        Auth::None => "none",
+    let provider = match &application.provider {
+        Some(provider) => parties_of(provider, claims),
+        None => vec![("provider", "none: only API calls are forwarded here".to_owned())],
     };
-    // What the guard itself would go by, not a second opinion.
-    let guard = match Class::of(&Resolved::Proxy { index, route }) {
-        Class::Fetch | Class::ProxiedFetch { resources: false } => "fetch",
-        Class::ProxiedFetch { resources: true } => "fetch, resources",
-        Class::Navigation => "navigation",
-        Class::Provider => "provider",
-        Class::ProxiedNone => "WebSocket origin",
-        Class::None => "none",
+    let rows = [
+        ("SPA", address(&application.app_url).to_owned()),
+        ("its origins", words(origins)),
+        ("hosts", application.hosts.join(" ")),
+        ("fetch header", application.csrf_header.to_string()),
+    ];
+    let rows = provider.into_iter().chain(rows);
+    let rows = rows.filter(|(_, what)| !what.is_empty());
+    list(out, "parties", rows.map(|(name, what)| [name.to_owned(), what]))
+}
+
+fn parties_of(provider: &Provider, claims: String) -> Vec<(&'static str, String)> {
+    let method = match provider.client_auth.method {
+        ClientAuthMethod::FromMetadata => "as the provider's metadata says",
+        ClientAuthMethod::Basic => "by basic",
+        ClientAuthMethod::BasicRaw => "by basic_raw",
+        ClientAuthMethod::Post => "by post",
     };
-    [
-        route.prefix.as_str().to_owned(),
-        auth.to_owned(),
-        guard.to_owned(),
-        target,
+    let fixed: Vec<&str> = provider
+        .authorization_parameters
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    vec![
+        ("provider", provider.issuer.clone()),
+        (
+            "client",
+            format!("{}, its secret sent {method}", provider.client_id),
+        ),
+        ("scopes", provider.scopes.join(" ")),
+        ("fixed parameters", fixed.join(" ")),
+        ("the SPA may add", provider.allowed_parameters.join(" ")),
+        ("claims for the SPA", claims),
     ]
+}
+
+fn registration(out: &mut String, application: &Application) -> fmt::Result {
+    if application.provider.is_none() {
+        return Ok(());
+    }
+    let base = format!("{}{}", application.url.as_str(), application.base_path);
+    let callback = match &application.callback {
+        Callback::Agent => format!("{base}/callback"),
+        Callback::Spa(page) => page.to_string(),
+    };
+    list(
+        out,
+        "to be registered at the provider",
+        [
+            ["redirect URI".to_owned(), callback],
+            [
+                "post-logout redirect URI".to_owned(),
+                format!("{base}/logout/callback"),
+            ],
+        ],
+    )
 }
 
 /// A URL without the slash that stands for no path.
@@ -158,81 +209,10 @@ fn address(url: &impl AsRef<str>) -> &str {
     url.strip_suffix('/').unwrap_or(url)
 }
 
-/// The table as the cookies are really written: read off the line that would clear each.
-fn cookies(out: &mut String, application: &Application) -> fmt::Result {
-    let absolute = shown(application.session.absolute);
-    let login = LoginTag::of("");
-    let kinds = [
-        (Kind::Access, absolute.clone()),
-        (Kind::Session, absolute.clone()),
-        (Kind::Login(login), "10m".to_owned()),
-        (Kind::Logout, "10m".to_owned()),
-        (Kind::Ended, absolute.clone()),
-        (Kind::Refused, absolute),
-    ];
-    let cookies = Cookies::new(&application.id, &application.base_path, &application.callback);
-    let cookies = cookies.map_err(|_| fmt::Error)?;
-    let jar = Jar::new([]);
-    let rows = kinds.into_iter().map(|(kind, life)| {
-        let lines = cookies.clear(kind, &jar);
-        let line = lines
-            .first()
-            .and_then(|line| line.to_str().ok())
-            .unwrap_or_default();
-        let attribute = |name: &str| {
-            let mut attributes = line.split("; ").filter_map(|attribute| attribute.split_once('='));
-            attributes
-                .find(|(found, _)| *found == name)
-                .map_or("-", |(_, value)| value)
-                .to_owned()
-        };
-        let name = cookies.name(kind).replace(login.as_str(), "…");
-        [name, attribute("Path"), attribute("SameSite"), life]
-    });
-    writeln!(out, "  cookies")?;
-    table(out, ["name", "path", "SameSite", "life"].map(str::to_owned), rows)
-}
-
-/// Columns as wide as their widest cell; the last one ends where its text ends.
-fn table<const N: usize>(
-    out: &mut String,
-    head: [String; N],
-    rows: impl Iterator<Item = [String; N]>,
-) -> fmt::Result {
-    let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
-    for row in &rows {
-        out.push_str("   ");
-        for (column, cell) in row.iter().enumerate() {
-            if column + 1 == N {
-                write!(out, " {cell}")?;
-            } else {
-                let width = rows
-                    .iter()
-                    .map(|row| row[column].chars().count())
-                    .max()
-                    .unwrap_or(0);
-                write!(out, " {cell:width$} ")?;
-            }
-        }
-        out.push('\n');
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_table_aligns_its_columns() {
-        let mut out = String::new();
-        let rows = [["a", "bbbb", "c"], ["é", "b", "cc"]].map(|row| row.map(str::to_owned));
-        table(
-            &mut out,
-            ["one", "two", "three"].map(str::to_owned),
-            rows.into_iter(),
-        )
-        .expect("a string takes all");
-        assert_eq!(out, "    one  two   three\n    a    bbbb  c\n    é    b     cc\n");
+fn counted(count: usize, what: &str) -> String {
+    match count {
+        0 => format!("no {what}s"),
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
     }
 }

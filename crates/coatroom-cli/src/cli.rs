@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
+use crate::check;
 use crate::config::{self, Loaded, Report, Style, headed};
 
 /// A token handler for single-page applications: it keeps tokens out of the browser.
@@ -24,17 +25,48 @@ pub(crate) enum Command {
     /// Serve the applications of a configuration file
     Serve {
         /// The configuration file
-        #[arg(short, long, value_name = "FILE")]
+        #[arg(short, long, value_name = "FILE", env = "COATROOM_CONFIG")]
         config: PathBuf,
     },
     /// Check a configuration file and show what it means; binds nothing
     Check {
         /// The configuration file
-        #[arg(short, long, value_name = "FILE")]
+        #[arg(short, long, value_name = "FILE", env = "COATROOM_CONFIG")]
         config: PathBuf,
     },
-    /// Print a new key for `keys`: coatroom keygen > coatroom.key
-    Keygen,
+    /// Print the JSON Schema of the configuration file, for editors and checks
+    Schema {
+        /// Print the reference page of all settings instead, in Markdown
+        #[arg(long)]
+        markdown: bool,
+    },
+    /// Print a new key for `keys`: (umask 077; coatroom keygen > coatroom.key)
+    Keygen {
+        /// Print the part of a key that an instance needs which only forwards API calls
+        #[arg(long, requires = "key")]
+        proxy: bool,
+        /// The key that the part is of; `-` is standard input
+        #[arg(long, value_name = "FILE", requires = "proxy")]
+        key: Option<PathBuf>,
+    },
+    /// Make a certificate for HTTPS on this machine, and a CA that is good for nothing else
+    DevCert {
+        /// The folder to write to
+        #[arg(
+            short,
+            long,
+            value_name = "DIR",
+            default_value = ".",
+            hide_default_value = true
+        )]
+        out: PathBuf,
+        /// Replace files that are there already
+        #[arg(long)]
+        force: bool,
+        /// Names below `localhost` or `test`, loopback addresses [default: localhost 127.0.0.1 ::1]
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
 }
 
 /// Reads the command line; exits with 2 if it is wrong, with 0 after `--help` and `--version`.
@@ -48,14 +80,26 @@ pub(crate) fn parse() -> Command {
 /// The [`Report`] of what is wrong with it.
 pub(crate) fn load(file: &Path) -> anyhow::Result<Loaded> {
     let loaded = config::load(file)?;
+    warn(&loaded);
+    Ok(loaded)
+}
+
+/// Loads a configuration and shows what it means, the warnings last.
+///
+/// # Errors
+/// The [`Report`] of what is wrong with it, or when standard output takes nothing.
+pub(crate) fn check(file: &Path) -> anyhow::Result<()> {
+    let loaded = config::load(file)?;
+    check::run(file, &loaded)?;
+    warn(&loaded);
+    Ok(())
+}
+
+fn warn(loaded: &Loaded) {
     let warnings = loaded.warnings.render("warning", style());
     if !warnings.is_empty() {
-        write(&format!(
-            "{warnings}
-"
-        ));
+        write(&format!("{warnings}\n"));
     }
-    Ok(loaded)
 }
 
 /// Shows an error.
@@ -80,6 +124,16 @@ fn style() -> Style {
     }
 }
 
+/// A path as a shell takes it, for a command that can be pasted.
+pub(crate) fn quoted(path: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-+@%=:".contains(&b);
+    if !path.is_empty() && path.bytes().all(plain) {
+        path.to_owned()
+    } else {
+        format!("'{}'", path.replace('\'', "'\\''"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,8 +152,20 @@ mod tests {
             ("serve -c f", Some("serve")),
             ("check --config=f", Some("check")),
             ("keygen", Some("keygen")),
+            ("schema", Some("schema")),
+            ("schema --markdown", Some("schema")),
+            ("schema f", None),
+            ("dev-cert", Some("dev-cert")),
+            (
+                "dev-cert --out d --force localhost ::1",
+                Some("dev-cert with everything"),
+            ),
+            ("dev-cert --forced", None),
             ("serve", None),
             ("serve f", None),
+            ("keygen --proxy --key f", Some("keygen proxy")),
+            ("keygen --proxy", None),
+            ("keygen --key f", None),
             ("keygen f", None),
             ("run", None),
             ("", None),
@@ -109,7 +175,23 @@ mod tests {
                 Command::Serve { config: file } if file == config() => "serve",
                 Command::Check { config: file } if file == config() => "check",
                 Command::Serve { .. } | Command::Check { .. } => "another file",
-                Command::Keygen => "keygen",
+                Command::Schema { .. } => "schema",
+                Command::Keygen {
+                    proxy: false,
+                    key: None,
+                } => "keygen",
+                Command::Keygen {
+                    proxy: true,
+                    key: Some(key),
+                } if key == config() => "keygen proxy",
+                Command::Keygen { .. } => "another keygen",
+                Command::DevCert { out, force, names } => {
+                    if (out, force, names.len()) == (PathBuf::from("."), false, 0) {
+                        "dev-cert"
+                    } else {
+                        "dev-cert with everything"
+                    }
+                }
             });
             assert_eq!(name, expected, "{line}");
         }

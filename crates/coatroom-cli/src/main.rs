@@ -6,17 +6,37 @@
 mod check;
 mod cli;
 mod config;
+mod dev_cert;
 mod keygen;
+mod reload;
+mod schema_command;
 mod serve;
 mod start;
 
 use std::process::ExitCode;
 
+use dev_cert::Existing;
+use schema_command::Form;
+
 fn main() -> ExitCode {
     let done = match cli::parse() {
-        cli::Command::Serve { config } => cli::load(&config).and_then(start::run),
-        cli::Command::Check { config } => cli::load(&config).and_then(|loaded| check::run(&config, &loaded)),
-        cli::Command::Keygen => keygen::run(),
+        cli::Command::Serve { config } => {
+            start::prepare();
+            let watch = reload::Watch::begin(&config);
+            cli::load(&config).and_then(|loaded| start::run(loaded, watch))
+        }
+        cli::Command::Check { config } => cli::check(&config),
+        cli::Command::Schema { markdown } => schema_command::run(if markdown {
+            Form::ReferencePage
+        } else {
+            Form::JsonSchema
+        }),
+        cli::Command::Keygen { proxy: false, .. } => keygen::run(),
+        cli::Command::Keygen { proxy: true, key } => keygen::proxy(&key.unwrap_or_else(|| "-".into())),
+        cli::Command::DevCert { out, force, names } => {
+            let existing = if force { Existing::Replaced } else { Existing::Kept };
+            dev_cert::run(&out, &names, existing)
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,7 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use coatroom_core::config::{
-    Application, ApplicationConfig, Problem, ProviderConfig, RouteConfig, RouteTargetConfig, SessionConfig,
+    Application, ApplicationConfig, FilesConfig, Problem, ProviderConfig, RouteConfig, RouteTargetConfig,
+    SessionConfig, policy_weaknesses,
 };
 use coatroom_core::secret::Secret;
 
@@ -15,10 +16,20 @@ use super::schema;
 use super::secret::Reference;
 use super::values::{Interval, Named, Size, WholeSeconds};
 
+/// What the keys make of this process.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Signs users in.
+    Agent,
+    /// Only forwards API calls.
+    Proxy,
+}
+
 /// Checks one application. `None` when something is wrong with it, which `findings` then says.
 pub(crate) fn application(
     id: &str,
     app: schema::App,
+    role: Option<Role>,
     folder: &Path,
     findings: &mut Findings<'_>,
 ) -> Option<Application> {
@@ -30,24 +41,35 @@ pub(crate) fn application(
             .map(|name| (*name).to_owned())
             .collect()
     };
-    let provider = ProviderConfig {
-        issuer: app.provider.issuer,
-        client_id: app.provider.client_id,
-        client_secret: client_secret(
-            &app.provider.client_secret,
-            at(&["provider", "client_secret"]),
-            folder,
-            findings,
-        ),
-        client_auth: app.provider.client_auth.0.map(str::to_owned),
-        scopes: app.provider.scopes,
-        authorization_parameters: app
-            .provider
-            .parameters
-            .map_or_else(Vec::new, |Named(pairs)| pairs),
-        allowed_parameters: app.provider.allowed_parameters,
-        leeway: app.provider.leeway.map(seconds),
-        timeout: app.provider.timeout.map(interval),
+    if app.danger_insecure_http {
+        findings.warning(
+            at(&["danger_insecure_http"]),
+            "plain http is allowed off loopback: everything can be read and changed on the way, tokens included"
+                .to_owned(),
+            "write https addresses, and remove `danger_insecure_http: true`".to_owned(),
+        );
+    }
+    let provider = match (app.provider, role) {
+        (Some(written), Some(Role::Agent) | None) => {
+            Some(provider(written, &at(&["provider"]), folder, findings))
+        }
+        (None, Some(Role::Proxy)) => None,
+        // without keys nobody knows whether it needs one
+        (None, None) => return None,
+        (None, Some(Role::Agent)) => {
+            let hint = "add `provider: {issuer: …, client_id: …, client_secret: {env: …}}`".to_owned();
+            findings.error(at(&[]), "`provider` is missing".to_owned(), hint);
+            None
+        }
+        (Some(_), Some(Role::Proxy)) => {
+            let message = "with a proxy's key nobody can sign in here: there is no use for a provider";
+            findings.error(
+                at(&["provider"]),
+                message.to_owned(),
+                "remove `provider`".to_owned(),
+            );
+            None
+        }
     };
     let session = SessionConfig {
         idle: app.session.idle.map(seconds),
@@ -112,6 +134,26 @@ fn as_written(at: &[String]) -> Vec<String> {
     path
 }
 
+fn provider(
+    written: schema::Provider,
+    at: &[String],
+    folder: &Path,
+    findings: &mut Findings<'_>,
+) -> ProviderConfig {
+    let at = at.iter().cloned().chain(["client_secret".to_owned()]).collect();
+    ProviderConfig {
+        issuer: written.issuer,
+        client_id: written.client_id,
+        client_secret: client_secret(&written.client_secret, at, folder, findings),
+        client_auth: written.client_auth.0.map(str::to_owned),
+        scopes: written.scopes,
+        authorization_parameters: written.parameters.map_or_else(Vec::new, |Named(pairs)| pairs),
+        allowed_parameters: written.allowed_parameters,
+        leeway: written.leeway.map(seconds),
+        timeout: written.timeout.map(interval),
+    }
+}
+
 fn client_secret(
     reference: &Reference,
     at: Vec<String>,
@@ -133,36 +175,21 @@ fn route(
     folder: &Path,
     findings: &mut Findings<'_>,
 ) -> Option<RouteConfig> {
-    let target = match (route.upstream, route.folder) {
-        (Some(upstream), None) => RouteTargetConfig::Upstream(upstream),
-        (None, Some(path)) => {
-            let path: PathBuf = folder.join(path).components().collect();
-            let at = at.iter().cloned().chain(["static".to_owned()]).collect();
-            if !path.is_dir() {
-                let hint = format!(
-                    "build the application; a relative path starts at {}",
-                    folder.display()
-                );
-                findings.warning(
-                    at,
-                    "there is no such folder yet: the route answers 502".to_owned(),
-                    hint,
-                );
-            } else if !path.join("index.html").is_file() {
-                let hint = "point to the folder that your build writes".to_owned();
-                findings.warning(at, "the folder has no index.html".to_owned(), hint);
-            }
-            RouteTargetConfig::Static(path)
-        }
-        (Some(_), Some(_)) => {
-            findings.error(
-                at,
-                "a route has one target, this one has `upstream` and `static`".to_owned(),
-                "keep one of the two".to_owned(),
-            );
-            return None;
-        }
-        (None, None) => {
+    let written = [
+        ("upstream", route.upstream.is_some()),
+        ("static", route.folder.is_some()),
+        ("dev_server", route.dev_server.is_some()),
+    ];
+    let written: Vec<String> = written
+        .into_iter()
+        .filter(|(_, is_written)| *is_written)
+        .map(|(key, _)| format!("`{key}`"))
+        .collect();
+    let target = match (route.upstream, route.folder, route.dev_server) {
+        (Some(upstream), None, None) => RouteTargetConfig::Upstream(upstream),
+        (None, Some(path), None) => folder_of_files(folder, &path, &at, findings),
+        (None, None, Some(dev_server)) => RouteTargetConfig::DevServer(dev_server),
+        (None, None, None) => {
             findings.error(
                 at,
                 "the route has no target".to_owned(),
@@ -170,6 +197,42 @@ fn route(
             );
             return None;
         }
+        _ => {
+            findings.error(
+                at,
+                format!("a route has one target, this one has {}", written.join(" and ")),
+                "keep one of them".to_owned(),
+            );
+            return None;
+        }
+    };
+    let at_key = |key: &str| at.iter().cloned().chain([key.to_owned()]).collect::<Vec<_>>();
+    let weak = route
+        .content_security_policy
+        .as_deref()
+        .map(policy_weaknesses)
+        .unwrap_or_default();
+    if !weak.is_empty() {
+        findings.warning(
+            at_key("content_security_policy"),
+            format!("the policy leaves open: {}", weak.join("; ")),
+            "remove the setting, and name in `allowed_sources` what the default policy lacks".to_owned(),
+        );
+    }
+    if route.danger_no_content_security_policy {
+        findings.warning(
+            at_key("danger_no_content_security_policy"),
+            "pages have no Content-Security-Policy: an injected script runs, and sends where it likes"
+                .to_owned(),
+            "name what the default policy lacks: `allowed_sources: {connect-src: [https://api.example.com]}`"
+                .to_owned(),
+        );
+    }
+    let files = FilesConfig {
+        content_security_policy: route.content_security_policy,
+        allowed_sources: route.allowed_sources.map_or_else(Vec::new, |Named(pairs)| pairs),
+        headers: route.headers.map_or_else(Vec::new, |Named(pairs)| pairs),
+        danger_no_content_security_policy: route.danger_no_content_security_policy,
     };
     Some(RouteConfig {
         path,
@@ -183,7 +246,33 @@ fn route(
         body_limit: route.body_limit.map(|Size(bytes)| bytes),
         connect_timeout: route.connect_timeout.map(interval),
         timeout: route.timeout.map(interval),
+        files,
     })
+}
+
+fn folder_of_files(
+    folder: &Path,
+    path: &Path,
+    at: &[String],
+    findings: &mut Findings<'_>,
+) -> RouteTargetConfig {
+    let path: PathBuf = folder.join(path).components().collect();
+    let at = at.iter().cloned().chain(["static".to_owned()]).collect();
+    if !path.is_dir() {
+        let hint = format!(
+            "build the application; a relative path starts at {}",
+            folder.display()
+        );
+        findings.warning(
+            at,
+            "there is no such folder yet: the route answers 502".to_owned(),
+            hint,
+        );
+    } else if !path.join("index.html").is_file() {
+        let hint = "point to the folder that your build writes".to_owned();
+        findings.warning(at, "the folder has no index.html".to_owned(), hint);
+    }
+    RouteTargetConfig::Static(path)
 }
 
 fn seconds(WholeSeconds(duration): WholeSeconds) -> std::time::Duration {

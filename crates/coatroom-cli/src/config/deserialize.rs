@@ -112,7 +112,7 @@ impl<'d, 's> Reader<'d, 's> {
     }
 
     fn number<T: std::str::FromStr>(self) -> Result<T, ShapeError> {
-        let hint = "write a whole number that is not too large";
+        let hint = "write digits only, for example `2`, and not too many";
         let text = self.scalar("a whole number", hint)?;
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         let leading_zero = text.len() > 1 && text.starts_with('0');

@@ -30,6 +30,7 @@ pub(crate) struct Report {
     source: String,
     masks: Vec<Range<usize>>,
     diagnostics: Vec<Diagnostic>,
+    variables: Vec<(Range<usize>, String)>,
 }
 
 /// The word in front: how bad it is, and whether to colour it.
@@ -57,7 +58,25 @@ impl Report {
             source,
             masks,
             diagnostics,
+            variables: Vec::new(),
         }
+    }
+
+    /// The same, where positions behind the end of the file stand for environment variables.
+    #[must_use]
+    pub(crate) fn with_variables(mut self, variables: Vec<(Range<usize>, String)>) -> Self {
+        self.variables = variables;
+        self
+    }
+
+    /// How many things there are to be said.
+    pub(crate) fn len(&self) -> usize {
+        self.diagnostics.len()
+    }
+
+    /// One more.
+    pub(crate) fn add(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
     }
 
     /// The whole report: one block each, and a last line that counts them when there are several.
@@ -70,23 +89,54 @@ impl Report {
             self.render_one(&mut out, diagnostic, level, style);
         }
         if level == "error" && self.diagnostics.len() > 1 {
-            let _ = writeln!(out, "\n{} errors in {}", self.diagnostics.len(), self.file);
+            let spots = self.diagnostics.iter().filter_map(|found| found.at.as_ref());
+            let and = match spots.filter_map(|at| self.variable(at)).next() {
+                Some(_) => " and the environment",
+                None => "",
+            };
+            let _ = writeln!(out, "\n{} errors in {}{and}", self.diagnostics.len(), self.file);
         }
         out
     }
 
-    fn render_one(&self, out: &mut String, diagnostic: &Diagnostic, level: &str, style: Style) {
-        out.push_str(&headed(level, style));
-        out.push_str(&self.file);
-        let line = diagnostic.at.as_ref().map(|at| Line::holding(&self.source, at));
-        if let Some(line) = &line {
+    /// One line for each: place, message and hint, for a log.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
+        self.diagnostics.iter().map(|diagnostic| {
+            let mut line = self.place(diagnostic);
+            let _ = write!(line, ": {}", diagnostic.message);
+            if !diagnostic.hint.is_empty() {
+                let _ = write!(line, " (hint: {})", diagnostic.hint.replace('\n', "; "));
+            }
+            line
+        })
+    }
+
+    /// `FILE:LINE:COLUMN: KEY PATH`, as far as it is known, or the variable that said it.
+    fn place(&self, diagnostic: &Diagnostic) -> String {
+        let mut out = match diagnostic.at.as_ref().and_then(|at| self.variable(at)) {
+            Some(name) => format!("environment variable {name}"),
+            None => self.file.clone(),
+        };
+        if let Some(line) = self.line(diagnostic) {
             let _ = write!(out, ":{}:{}", line.number, line.column);
         }
         if !diagnostic.path.is_empty() {
             let _ = write!(out, ": {}", dotted(&diagnostic.path));
         }
+        out
+    }
+
+    /// The line of the file; none for what a variable said, whose value is never shown.
+    fn line(&self, diagnostic: &Diagnostic) -> Option<Line<'_>> {
+        let at = diagnostic.at.as_ref().filter(|at| self.variable(at).is_none())?;
+        Some(Line::holding(&self.source, at))
+    }
+
+    fn render_one(&self, out: &mut String, diagnostic: &Diagnostic, level: &str, style: Style) {
+        out.push_str(&headed(level, style));
+        out.push_str(&self.place(diagnostic));
         let _ = writeln!(out, ": {}", diagnostic.message);
-        if let Some(line) = &line {
+        if let Some(line) = self.line(diagnostic) {
             let (shown, caret) = line.show(&self.masks);
             let gutter = " ".repeat(line.number.to_string().len());
             let _ = writeln!(
@@ -98,6 +148,13 @@ impl Report {
         if !diagnostic.hint.is_empty() {
             let _ = writeln!(out, "{}{}", headed("hint", style), diagnostic.hint);
         }
+    }
+
+    fn variable(&self, at: &Range<usize>) -> Option<&str> {
+        let mut variables = self.variables.iter();
+        variables
+            .find(|(place, _)| place.contains(&at.start))
+            .map(|(_, name)| name.as_str())
     }
 }
 

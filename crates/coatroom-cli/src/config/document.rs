@@ -92,6 +92,54 @@ impl Node {
         }
     }
 
+    /// The entry of a mapping.
+    pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
+        match &self.kind {
+            Kind::Mapping(entries) => entries.iter().find(|entry| entry.key == key),
+            Kind::Null | Kind::Scalar { .. } | Kind::Sequence(_) => None,
+        }
+    }
+
+    /// The highest number in this tree.
+    pub(crate) fn last_id(&self) -> usize {
+        self.children().map(Self::last_id).fold(self.id, usize::max)
+    }
+
+    /// Moves a tree behind another: its numbers and its positions.
+    pub(crate) fn shift(&mut self, ids: usize, bytes: usize) {
+        self.id += ids;
+        self.span = self.span.start + bytes..self.span.end + bytes;
+        match &mut self.kind {
+            Kind::Null | Kind::Scalar { .. } => {}
+            Kind::Sequence(items) => items.iter_mut().for_each(|item| item.shift(ids, bytes)),
+            Kind::Mapping(entries) => {
+                for entry in entries {
+                    entry.key_span = entry.key_span.start + bytes..entry.key_span.end + bytes;
+                    entry.value.shift(ids, bytes);
+                }
+            }
+        }
+    }
+
+    /// This tree stands under a key that names secrets.
+    pub(crate) fn mark_sensitive(&mut self) {
+        self.sensitive = true;
+        match &mut self.kind {
+            Kind::Null | Kind::Scalar { .. } => {}
+            Kind::Sequence(items) => items.iter_mut().for_each(Self::mark_sensitive),
+            Kind::Mapping(entries) => entries.iter_mut().for_each(|entry| entry.value.mark_sensitive()),
+        }
+    }
+
+    /// The nodes directly below.
+    pub(crate) fn children(&self) -> Box<dyn Iterator<Item = &Self> + '_> {
+        match &self.kind {
+            Kind::Null | Kind::Scalar { .. } => Box::new(std::iter::empty()),
+            Kind::Sequence(items) => Box::new(items.iter()),
+            Kind::Mapping(entries) => Box::new(entries.iter().map(|entry| &entry.value)),
+        }
+    }
+
     /// Where to point for a key path: at the value if it is a scalar, else at its key, else at the
     /// nearest parent that exists.
     pub(crate) fn locate(&self, path: &[String]) -> Range<usize> {

@@ -4,13 +4,25 @@ use std::path::Path;
 
 use super::diagnostic::Diagnostic;
 use super::document::Node;
-use super::secret::Reference;
+use super::secret::{Reference, Remark};
+use super::summary::Secret;
 
 /// Collects, never stops.
 pub(crate) struct Findings<'d> {
     root: &'d Node,
     errors: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
+    secrets: Vec<Secret>,
+}
+
+/// All that was found.
+pub(crate) struct Found {
+    /// What is wrong.
+    pub(crate) errors: Vec<Diagnostic>,
+    /// What deserves a look.
+    pub(crate) warnings: Vec<Diagnostic>,
+    /// Which secrets were fetched, and from where.
+    pub(crate) secrets: Vec<Secret>,
 }
 
 impl<'d> Findings<'d> {
@@ -20,6 +32,7 @@ impl<'d> Findings<'d> {
             root,
             errors: Vec::new(),
             warnings: Vec::new(),
+            secrets: Vec::new(),
         }
     }
 
@@ -52,12 +65,33 @@ impl<'d> Findings<'d> {
         path: Vec<String>,
         folder: &Path,
     ) -> Option<String> {
+        let (text, warning) = self.fetched(reference, path.clone(), folder)?;
+        if let Some(warning) = warning {
+            self.warning(path, warning.message, warning.hint);
+        }
+        Some(text)
+    }
+
+    /// Fetches what everybody may read, such as a certificate.
+    pub(crate) fn public(
+        &mut self,
+        reference: &Reference,
+        path: Vec<String>,
+        folder: &Path,
+    ) -> Option<String> {
+        self.fetched(reference, path, folder).map(|(text, _)| text)
+    }
+
+    fn fetched(
+        &mut self,
+        reference: &Reference,
+        path: Vec<String>,
+        folder: &Path,
+    ) -> Option<(String, Option<Remark>)> {
         match reference.resolve(folder) {
             Ok(resolved) => {
-                if let Some(warning) = resolved.warning {
-                    self.warning(path, warning.message, warning.hint);
-                }
-                Some(resolved.text)
+                self.secrets.push(Secret::new(path, reference));
+                Some((resolved.text, resolved.warning))
             }
             Err(failure) => {
                 self.error(path, failure.message, failure.hint);
@@ -71,8 +105,12 @@ impl<'d> Findings<'d> {
         self.errors.len()
     }
 
-    /// The errors, and the warnings.
-    pub(crate) fn into_parts(self) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
-        (self.errors, self.warnings)
+    /// All of it.
+    pub(crate) fn into_parts(self) -> Found {
+        Found {
+            errors: self.errors,
+            warnings: self.warnings,
+            secrets: self.secrets,
+        }
     }
 }

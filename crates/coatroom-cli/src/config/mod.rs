@@ -13,30 +13,42 @@ mod deserialize;
 mod diagnostic;
 mod document;
 mod findings;
+mod json_schema;
 mod mask;
 mod nearest;
+mod overrides;
+mod reference;
 mod schema;
 mod secret;
 mod shape;
+mod sources;
+mod summary;
 mod tls;
 mod values;
 
 use std::io::Read as _;
-use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use coatroom_core::config::{Application, Problem, check_together};
-use coatroom_core::seal::{KeyError, KeyRing, MasterKey};
+use coatroom::Keys;
+use coatroom_core::config::{Application, Problem, RouteTarget, check_together};
+use coatroom_core::seal::{KeyError, KeyRing, MasterKey, ProxyKey, ProxyRing};
 
+use crate::keygen::{KEYGEN, PROXY_KEYGEN};
+use application::Role;
 use diagnostic::Diagnostic;
 use document::Node;
 use findings::Findings;
 
 pub(crate) use diagnostic::{Report, Style, headed};
+pub(crate) use document::dotted;
+pub(crate) use json_schema::text as schema_text;
+pub(crate) use reference::markdown as reference_page;
 pub(crate) use schema::{Format, Log};
+pub(crate) use sources::sources;
+pub(crate) use summary::Summary;
 pub(crate) use tls::Tls;
-pub(crate) use values::{Listen, shown};
+pub(crate) use values::{Listen, shown, size_shown};
 
 /// A configuration that passed every check.
 pub(crate) struct Loaded {
@@ -47,18 +59,20 @@ pub(crate) struct Loaded {
     /// TLS on the public listener.
     pub(crate) tls: Option<Tls>,
     /// The keys that seal cookies.
-    pub(crate) keys: KeyRing,
+    pub(crate) keys: Keys,
     /// The applications, in the order of the file.
     pub(crate) applications: Vec<Application>,
     /// The log.
     pub(crate) log: Log,
     /// How many data cores.
     pub(crate) workers: usize,
+    /// What only a summary shows.
+    pub(crate) summary: Summary,
     /// What deserves a look; may be empty.
     pub(crate) warnings: Report,
 }
 
-/// Reads and checks a configuration file.
+/// Reads and checks a configuration file, with the settings that the environment overrides.
 ///
 /// # Errors
 /// Everything that is wrong with it, each at its place.
@@ -73,11 +87,35 @@ pub(crate) fn load(file: &Path) -> Result<Loaded, Report> {
         };
         Report::new(name.clone(), String::new(), Vec::new(), vec![diagnostic])
     })?;
-    read_and_check(name, source, &folder_of(file))
+    let mut loaded = read_and_check(name, source, &folder_of(file), &overrides::environment())?;
+    if let Some(warning) = writable_by_others(file) {
+        loaded.warnings.add(warning);
+    }
+    Ok(loaded)
 }
 
-fn read_and_check(name: String, source: String, folder: &Path) -> Result<Loaded, Report> {
-    let root = match document::parse(&source) {
+/// Whoever can write the configuration can name commands in it, and files to be served.
+fn writable_by_others(file: &Path) -> Option<Diagnostic> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let metadata = std::fs::metadata(file).ok()?;
+    let mode = metadata.permissions().mode() & 0o777;
+    (metadata.is_file() && mode & 0o022 != 0).then(|| Diagnostic {
+        at: None,
+        path: Vec::new(),
+        message: format!(
+            "others can write the configuration file (mode {mode:03o}), and with it commands that this process runs"
+        ),
+        hint: format!("chmod go-w {}", file.display()),
+    })
+}
+
+fn read_and_check(
+    name: String,
+    source: String,
+    folder: &Path,
+    variables: &overrides::Variables,
+) -> Result<Loaded, Report> {
+    let mut root = match document::parse(&source) {
         Ok(root) => root,
         Err(diagnostic) => {
             let masks = mask::unparsed(&source);
@@ -86,12 +124,21 @@ fn read_and_check(name: String, source: String, folder: &Path) -> Result<Loaded,
     };
     let mut masks = Vec::new();
     mask::secrets(&root, &mut masks);
-    check(&root, folder, &mut masks)
-        .map(|(mut loaded, warnings)| {
-            loaded.warnings = Report::new(name.clone(), source.clone(), masks.clone(), warnings);
-            loaded
-        })
-        .map_err(|errors| Report::new(name, source, masks, errors))
+    let overrides = overrides::apply(&mut root, source.len(), variables);
+    let checked = check(&root, folder, &mut masks);
+    let report = |found| Report::new(name, source, masks, found).with_variables(overrides.places);
+    match checked {
+        Ok((mut loaded, warnings)) if overrides.errors.is_empty() => {
+            loaded.warnings = report(warnings);
+            loaded.summary.overrides = overrides.applied;
+            Ok(loaded)
+        }
+        Ok(_) => Err(report(overrides.errors)),
+        Err(mut errors) => {
+            errors.extend(overrides.errors);
+            Err(report(errors))
+        }
+    }
 }
 
 fn check(
@@ -116,15 +163,37 @@ fn check(
     let file: schema::File = deserialize::read(root, masks)?;
     let mut findings = Findings::new(root);
 
-    let listen = placed(file.listen, folder, 8080);
-    let admin = placed(file.admin, folder, 9090);
+    let listen = placed(file.listen.unwrap_or(Listen::PUBLIC), folder);
+    let admin = placed(file.admin.unwrap_or(Listen::ADMIN), folder);
     listeners(&listen, &admin, file.danger_public_admin, &mut findings);
+    if file.danger_public_admin {
+        let (message, hint) = if admin.is_local() {
+            (
+                "the switch is on, although `admin` is an address of this machine only",
+                "remove `danger_public_admin: true`: nothing needs it",
+            )
+        } else {
+            (
+                "other machines can reach the admin listener, which has no password",
+                "let a firewall keep all but your monitoring away from it, or write `admin: 127.0.0.1:9090`",
+            )
+        };
+        findings.warning(key(&["danger_public_admin"]), message.to_owned(), hint.to_owned());
+    }
     let tls = file.tls.and_then(|tls| tls::load(&tls, folder, &mut findings));
     let keys = keys(&file.keys, folder, &mut findings);
     let workers = workers(file.workers, &mut findings);
-    let applications = applications(file.apps.0, folder, &mut findings);
+    let role = keys.as_ref().map(|keys| match keys {
+        Keys::Proxy(_) => Role::Proxy,
+        Keys::Agent(_) => Role::Agent,
+    });
+    let applications = applications(file.apps.0, role, folder, &mut findings);
+    dev_servers(&listen, &applications, &mut findings);
 
-    let (errors, warnings) = findings.into_parts();
+    let replicas = replicas(file.replicas, &mut findings);
+
+    let found = findings.into_parts();
+    let (errors, warnings) = (found.errors, found.warnings);
     match keys {
         Some(keys) if errors.is_empty() => {
             let nothing = Report::new(String::new(), String::new(), Vec::new(), Vec::new());
@@ -136,6 +205,12 @@ fn check(
                 applications,
                 log: file.log,
                 workers,
+                summary: Summary {
+                    replicas,
+                    workers: file.workers,
+                    secrets: found.secrets,
+                    overrides: Vec::new(),
+                },
                 warnings: nothing,
             };
             Ok((loaded, warnings))
@@ -144,12 +219,11 @@ fn check(
     }
 }
 
-/// The address as written, a relative socket path made absolute; else the port on this machine.
-fn placed(listen: Option<Listen>, folder: &Path, default_port: u16) -> Listen {
+/// The address, a relative socket path made absolute.
+fn placed(listen: Listen, folder: &Path) -> Listen {
     match listen {
-        Some(Listen::Unix(path)) => Listen::Unix(folder.join(path)),
-        Some(tcp) => tcp,
-        None => Listen::Tcp((Ipv4Addr::LOCALHOST, default_port).into()),
+        Listen::Unix(path) => Listen::Unix(folder.join(path)),
+        tcp @ Listen::Tcp(_) => tcp,
     }
 }
 
@@ -172,22 +246,42 @@ fn listeners(listen: &Listen, admin: &Listen, danger_public_admin: bool, finding
     }
 }
 
-fn keys(references: &[secret::Reference], folder: &Path, findings: &mut Findings<'_>) -> Option<KeyRing> {
-    let mut keys = Vec::new();
+/// The ring of the keys, all of one kind.
+fn keys(references: &[secret::Reference], folder: &Path, findings: &mut Findings<'_>) -> Option<Keys> {
+    let mut masters = Vec::new();
+    let mut proxies = Vec::new();
     for (index, reference) in references.iter().enumerate() {
         let at = key(&["keys", &index.to_string()]);
         let Some(text) = findings.secret(reference, at.clone(), folder) else {
             continue;
         };
-        match MasterKey::parse(&text) {
-            Ok(key) => keys.push(key),
-            Err(error) => findings.error(at, error.to_string(), KEYGEN.to_owned()),
+        let (outcome, keygen) = if ProxyKey::is_one(&text) {
+            (ProxyKey::parse(&text).map(|key| proxies.push(key)), PROXY_KEYGEN)
+        } else {
+            (MasterKey::parse(&text).map(|key| masters.push(key)), KEYGEN)
+        };
+        if let Err(error) = outcome {
+            findings.error(at, error.to_string(), keygen.to_owned());
         }
     }
-    if keys.len() < references.len() {
+    if masters.len() + proxies.len() < references.len() {
         return None;
     }
-    match KeyRing::new(keys) {
+    let ring = match (masters.is_empty(), proxies.is_empty()) {
+        (false, false) => {
+            findings.error(
+                key(&["keys"]),
+                "some are a proxy's keys and some are not".to_owned(),
+                "give an instance that signs users in only keys of `coatroom keygen`, and one that only forwards \
+                 API calls only keys of `coatroom keygen --proxy`"
+                    .to_owned(),
+            );
+            return None;
+        }
+        (true, false) => ProxyRing::new(proxies).map(Keys::from),
+        (_, true) => KeyRing::new(masters).map(Keys::from),
+    };
+    match ring {
         Ok(ring) => Some(ring),
         Err(KeyError::Duplicate { second, .. }) => {
             let at = key(&["keys", &second.saturating_sub(1).to_string()]);
@@ -207,11 +301,14 @@ fn keys(references: &[secret::Reference], folder: &Path, findings: &mut Findings
 
 fn workers(written: Option<u16>, findings: &mut Findings<'_>) -> usize {
     match written {
-        Some(workers @ 1..=1024) => usize::from(workers),
+        Some(workers @ 1..=schema::MAX_WORKERS) => usize::from(workers),
         Some(_) => {
             findings.error(
                 key(&["workers"]),
-                "expected a number of data cores between 1 and 1024".to_owned(),
+                format!(
+                    "expected a number of data cores between 1 and {}",
+                    schema::MAX_WORKERS
+                ),
                 "remove `workers`: then it is one for each core of the machine".to_owned(),
             );
             1
@@ -220,8 +317,35 @@ fn workers(written: Option<u16>, findings: &mut Findings<'_>) -> usize {
     }
 }
 
+fn replicas(written: Option<u16>, findings: &mut Findings<'_>) -> u16 {
+    let replicas = written.unwrap_or(schema::DEFAULT_REPLICAS);
+    if !(1..=schema::MAX_REPLICAS).contains(&replicas) {
+        findings.error(
+            key(&["replicas"]),
+            format!(
+                "expected a number of processes between 1 and {}",
+                schema::MAX_REPLICAS
+            ),
+            "write how many processes share these keys, for example `replicas: 3`".to_owned(),
+        );
+    } else if replicas > 1 {
+        findings.warning(
+            key(&["replicas"]),
+            "the replicas share no memory: where the provider rotates refresh tokens and detects their reuse, a \
+             refresh whose answer is lost and which is repeated at another replica can cost that user the session"
+                .to_owned(),
+            "let the SPA run one refresh at a time (the lock of the client), keep a browser at one replica (balancer \
+             affinity), or give the provider a grace period for rotated tokens; see docs/operations.md, \
+             \"Several replicas\""
+                .to_owned(),
+        );
+    }
+    replicas
+}
+
 fn applications(
     written: Vec<(String, schema::App)>,
+    role: Option<Role>,
     folder: &Path,
     findings: &mut Findings<'_>,
 ) -> Vec<Application> {
@@ -234,13 +358,40 @@ fn applications(
     }
     let applications: Vec<_> = written
         .into_iter()
-        .filter_map(|(id, app)| application::application(&id, app, folder, findings))
+        .filter_map(|(id, app)| application::application(&id, app, role, folder, findings))
         .collect();
     for Problem { at, message, hint } in check_together(&applications) {
         let path = ["apps".to_owned()].into_iter().chain(at).collect();
         findings.error(path, message, hint);
     }
     applications
+}
+
+/// A browser elsewhere cannot reach an application on loopback, but whoever writes its name into
+/// `Host` can.
+fn dev_servers(listen: &Listen, applications: &[Application], findings: &mut Findings<'_>) {
+    if listen.is_local() {
+        return;
+    }
+    for application in applications {
+        for route in &application.routes {
+            if matches!(route.target, RouteTarget::DevServer(_)) {
+                findings.warning(
+                    key(&[
+                        "apps",
+                        application.id.as_str(),
+                        "routes",
+                        route.prefix.as_str(),
+                        "dev_server",
+                    ]),
+                    "other machines can reach `listen`, and through it what the development server serves"
+                        .to_owned(),
+                    "write `listen: 127.0.0.1:8080`, or publish the container's port on 127.0.0.1 only"
+                        .to_owned(),
+                );
+            }
+        }
+    }
 }
 
 fn key(names: &[&str]) -> Vec<String> {
@@ -260,7 +411,7 @@ fn read(file: &Path) -> Result<String, (String, String)> {
                 "the configuration file cannot be read: {}",
                 secret::reason(&error)
             ),
-            "name it with `--config FILE`".to_owned(),
+            "name it with `--config FILE`, or in COATROOM_CONFIG".to_owned(),
         )
     };
     let mut bytes = Vec::new();
@@ -286,8 +437,6 @@ fn read(file: &Path) -> Result<String, (String, String)> {
 
 /// Longer than any configuration.
 const LONGEST: u64 = 1024 * 1024;
-
-const KEYGEN: &str = "coatroom keygen > coatroom.key";
 
 #[cfg(test)]
 mod tests {
@@ -318,7 +467,7 @@ mod tests {
                     for rest in [at, at + c.len_utf8()] {
                         let broken = format!("{}{slip}{}", &source[..at], &source[rest..]);
                         if let Err(report) =
-                            read_and_check("f".to_owned(), broken.clone(), Path::new("/nowhere"))
+                            read_and_check("f".to_owned(), broken.clone(), Path::new("/nowhere"), &[])
                         {
                             let shown = report.to_string();
                             assert!(!shown.contains("hunter2"), "{broken}\n{shown}");
@@ -335,7 +484,8 @@ mod tests {
             for (at, _) in source.char_indices() {
                 for rest in ["", "\n", "}", "]", "\"", ":", "\n  x", "\n    - ]"] {
                     let broken = format!("{}{rest}", &source[..at]);
-                    if let Err(report) = read_and_check("f".to_owned(), broken.clone(), Path::new("/nowhere"))
+                    if let Err(report) =
+                        read_and_check("f".to_owned(), broken.clone(), Path::new("/nowhere"), &[])
                     {
                         assert!(!report.to_string().contains("hunter2"), "{broken}\n{report}");
                     }

@@ -3,63 +3,93 @@
 //! Unknown keys are refused everywhere, and so is a documented key that this build does not have:
 //! a key that is accepted and ignored would be a lie. Values are checked by `application.rs` and the
 //! core; here is only their shape.
+//!
+//! The comments of the fields are for users: the JSON Schema and the reference page are made from
+//! them (`json_schema.rs`, `reference.rs`), and a last sentence `Default: …` is what a key means when
+//! it is not there and no constant can say it. Every other default is a constant that the code uses.
 
 use std::path::PathBuf;
 
+use coatroom_core::config::defaults;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::secret::Reference;
-use super::values::{Interval, Listen, Named, NotYet, Size, WholeSeconds, Written, written};
+use super::values::{
+    Interval, Listen, Named, NotYet, Size, WholeSeconds, Written, shown, size_shown, written,
+};
 
-/// The whole file.
-#[derive(Deserialize)]
+/// A Coatroom configuration file.
+///
+/// Durations are whole numbers with units, the larger first: `30m`, `12h`, `1h30m`, `1500ms`.
+/// Relative paths start at the folder of the file. Secrets are references, never values.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct File {
-    /// The public listener; default `127.0.0.1:8080`.
+    /// The public listener, for browsers or the TLS terminator in front: an IP address and a port, or
+    /// `unix:` and the path of a socket. `localhost:PORT` is `127.0.0.1:PORT`.
+    #[schemars(extend("default" = Listen::PUBLIC.to_string()))]
     pub(crate) listen: Option<Listen>,
-    /// The admin listener: health, readiness, metrics; default `127.0.0.1:9090`.
+    /// The admin listener: health, readiness, metrics. On this machine only (loopback or a Unix
+    /// socket), unless `danger_public_admin` says otherwise.
+    #[schemars(extend("default" = Listen::ADMIN.to_string()))]
     pub(crate) admin: Option<Listen>,
-    /// Allows an admin listener that other machines reach. It tells everybody how the service fares.
+    /// Allows an admin listener that other machines reach. It has no password, and tells everybody who
+    /// reaches it how the service fares.
     #[serde(default)]
     pub(crate) danger_public_admin: bool,
-    /// TLS on the public listener.
+    /// TLS on the public listener. Without it the listener speaks plain HTTP, which is right behind a
+    /// TLS terminator. Default: none.
     pub(crate) tls: Option<Tls>,
-    /// The keys that seal cookies: the first seals, all open.
+    /// The keys that seal cookies: the first seals, every one opens. `coatroom keygen` makes one.
+    #[schemars(extend("minItems" = 1))]
     pub(crate) keys: Vec<Reference>,
-    /// The applications, by id.
+    /// The applications, by id. An id is 1 to 32 of `a-z` and `0-9` and part of the cookies' names, so
+    /// changing it signs everybody out. Applications of one process are isolated from each other, and
+    /// each has an origin of its own.
+    #[schemars(extend("minProperties" = 1, "propertyNames" = {"pattern": "^[a-z0-9]{1,32}$"}))]
     pub(crate) apps: Named<App>,
-    /// The log.
+    /// The log, on standard error.
     #[serde(default)]
     pub(crate) log: Log,
-    /// How many data cores; default: those of the machine.
+    /// How many data cores serve requests. Default: one for each core of the machine.
+    #[schemars(range(min = 1, max = MAX_WORKERS))]
     pub(crate) workers: Option<u16>,
+    /// How many processes share these keys and serve these applications. It changes no behaviour: with
+    /// more than one, `check` and `serve` say what sessions in cookies can lose then.
+    #[schemars(range(min = 1, max = MAX_REPLICAS), extend("default" = DEFAULT_REPLICAS))]
+    pub(crate) replicas: Option<u16>,
     #[serde(rename = "forward_auth")]
+    #[schemars(skip)]
     _forward_auth: Option<NotYet>,
 }
 
-/// TLS on the public listener: two PEM files.
-#[derive(Deserialize)]
+/// TLS on the public listener: two PEM files that belong together.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Tls {
-    /// The certificate chain, the server's own first.
+    /// The certificate chain in PEM, the server's own certificate first.
     pub(crate) certificate: Reference,
-    /// Its private key.
+    /// Its unencrypted private key in PEM: ECDSA, RSA or Ed25519.
     pub(crate) key: Reference,
 }
 
 /// The log.
-#[derive(Deserialize, Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Deserialize, JsonSchema, Debug, Default, Clone, Copy, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Log {
     /// How a line looks.
+    #[schemars(extend("default" = Format::default().as_str()))]
     pub(crate) format: Format,
-    /// What is worth a line.
+    /// What is worth a line. The environment variable `COATROOM_LOG` goes before it.
+    #[schemars(extend("default" = Level::default().as_str()))]
     pub(crate) level: Level,
 }
 
 /// How a log line looks.
-#[derive(Deserialize, Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Deserialize, JsonSchema, Debug, Default, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub(crate) enum Format {
     /// For people.
     #[default]
@@ -69,8 +99,9 @@ pub(crate) enum Format {
 }
 
 /// What is worth a log line.
-#[derive(Deserialize, Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Deserialize, JsonSchema, Debug, Default, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub(crate) enum Level {
     /// Somebody must look.
     Error,
@@ -85,56 +116,112 @@ pub(crate) enum Level {
     Trace,
 }
 
-/// One application.
-#[derive(Deserialize)]
+/// One application: an SPA, its OpenID Provider, its APIs.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct App {
+    /// The public origin of agent and proxy as browsers see it: scheme, host, perhaps a port, no path.
+    /// `https`, on loopback also `http`.
+    #[schemars(
+        regex(pattern = r"^https?://[^/?#@\s]+/?$"),
+        example = "https://shop.example.com"
+    )]
     pub(crate) url: String,
+    /// Where the SPA lives, if that is elsewhere; may have a path. Default: `url`.
+    #[schemars(regex(pattern = r"^https?://[^?#@\s]+$"))]
     pub(crate) app_url: Option<String>,
+    /// The exact origins of the SPA, for CORS and return URLs; that of `app_url` must be among them.
+    /// No wildcards. Default: the origin of `app_url`.
+    #[schemars(extend("items" = {"type": "string", "pattern": r"^https?://[^/?#@\s]+$"}))]
     pub(crate) origins: Option<Vec<String>>,
+    /// Further exact `Host` values by which this application is reached, for internal names.
     #[serde(default)]
     pub(crate) hosts: Vec<String>,
+    /// Where the agent's endpoints are, below `url`.
+    #[schemars(regex(pattern = r"^(/[A-Za-z0-9._~-]+)+$"), extend("default" = defaults::BASE_PATH))]
     pub(crate) base_path: Option<String>,
+    /// Sign-in.
     #[serde(default)]
     pub(crate) login: Login,
-    pub(crate) provider: Provider,
+    /// The OpenID Provider. Only an instance with a proxy's keys has none.
+    pub(crate) provider: Option<Provider>,
+    /// The session's limits and claims.
     #[serde(default)]
     pub(crate) session: Session,
+    /// The custom header that every `fetch` carries, with any value: the CSRF defence of RFC 10017
+    /// §6.1.3.3.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9-]+$"), extend("default" = defaults::CSRF_HEADER))]
     pub(crate) csrf_header: Option<String>,
+    /// The routes, by path prefix. The longest prefix wins, by whole path segments; `/api` and `/api/`
+    /// are the same prefix.
+    #[schemars(extend("propertyNames" = {"pattern": "^/"}))]
     pub(crate) routes: Named<Route>,
+    /// Allows plain `http://` for `url`, `app_url`, `origins` and upstreams off loopback. Everything
+    /// can be read and changed on the way then, tokens included.
     #[serde(default)]
     pub(crate) danger_insecure_http: bool,
 }
 
 /// Sign-in.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, JsonSchema, Default)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Login {
-    /// `agent`, or the SPA's page that posts `login/end`.
+    /// Where the provider returns to (the redirect URI, RFC 6749 §3.1.2): `agent` for the agent's own
+    /// `callback`, or the path of a page of the SPA that posts `login/end`.
+    #[schemars(regex(pattern = r"^(agent$|/)"), extend("default" = defaults::LOGIN_CALLBACK))]
     pub(crate) callback: Option<String>,
 }
 
-/// The OpenID Provider.
-#[derive(Deserialize)]
+/// The OpenID Provider, and this client at it.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Provider {
+    /// The issuer identifier, exactly as the provider's metadata has it, trailing slash included
+    /// (OpenID Connect Discovery §4.3). `https`, on loopback also `http`.
+    #[schemars(
+        regex(pattern = r"^https?://[^?#@\s]+$"),
+        example = "https://login.example.com"
+    )]
     pub(crate) issuer: String,
+    /// This client's id at the provider (RFC 6749 §2.2).
+    #[schemars(extend("type" = ["string", "integer"], "minLength" = 1))]
     pub(crate) client_id: String,
+    /// This client's secret at the provider (RFC 6749 §2.3.1), as a reference.
     pub(crate) client_secret: Reference,
+    /// How the client secret is sent (RFC 6749 §2.3.1). Default: what the provider's metadata offers,
+    /// `basic` first.
     #[serde(default)]
     pub(crate) client_auth: ClientAuth,
+    /// The scopes that are asked for (RFC 6749 §3.3); `openid` must be among them. Many providers give
+    /// a refresh token only for `offline_access`; without one a session ends with its access token.
+    #[schemars(extend(
+        "default" = defaults::SCOPES,
+        "items" = {"type": "string", "pattern": r"^[!#-\[\]-~]+$"},
+        "contains" = {"const": "openid"}
+    ))]
     pub(crate) scopes: Option<Vec<String>>,
-    /// Fixed extra authorization parameters.
+    /// Fixed extra parameters of the authorization request, such as `{audience: …}`. Default: none.
+    #[schemars(extend("additionalProperties" = {"type": ["string", "number", "boolean"]}))]
     pub(crate) parameters: Option<Named<String>>,
+    /// Further authorization parameters that the SPA may set, beside `prompt`, `login_hint`,
+    /// `acr_values`, `max_age`, `ui_locales` and `scope`.
     #[serde(default)]
     pub(crate) allowed_parameters: Vec<String>,
+    /// Tolerated difference of the provider's clock, in whole seconds, at most `5m`.
+    #[schemars(extend("default" = shown(defaults::LEEWAY)))]
     pub(crate) leeway: Option<WholeSeconds>,
+    /// Deadline of one request to the provider.
+    #[schemars(extend("default" = shown(defaults::PROVIDER_TIMEOUT)))]
     pub(crate) timeout: Option<Interval>,
+    /// How the authorization response comes back. This version has `query` only.
     #[serde(default, rename = "response_mode")]
+    #[schemars(extend("default" = "query"))]
     _response_mode: ResponseMode,
     #[serde(rename = "profile")]
+    #[schemars(skip)]
     _profile: Option<NotYet>,
     #[serde(rename = "ca")]
+    #[schemars(skip)]
     _ca: Option<NotYet>,
 }
 
@@ -147,16 +234,30 @@ pub(crate) struct ClientAuth(pub(crate) Option<&'static str>);
 pub(crate) struct ResponseMode;
 
 /// A session's limits and claims.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, JsonSchema, Default)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Session {
+    /// Where sessions are kept. This version has `cookie` only: in sealed cookies, nothing on a server.
     #[serde(rename = "store")]
+    #[schemars(extend("default" = "cookie"))]
     _store: Store,
+    /// A session ends this long after the last sign of the user, at the latest, and half as long at the
+    /// earliest. Whole seconds, at least `1m`.
+    #[schemars(extend("default" = shown(defaults::IDLE)))]
     pub(crate) idle: Option<WholeSeconds>,
+    /// A session ends this long after the sign-in, whatever happens. Whole seconds, at least `idle`, at
+    /// most `400d`.
+    #[schemars(extend("default" = shown(defaults::ABSOLUTE)))]
     pub(crate) absolute: Option<WholeSeconds>,
+    /// The life of an access token for which the provider sends no `expires_in` (RFC 6749 §5.1). Whole
+    /// seconds, at least `1s`.
+    #[schemars(extend("default" = shown(defaults::TOKEN_LIFE)))]
     pub(crate) default_token_life: Option<WholeSeconds>,
+    /// Which claims of the ID token `session` answers to the SPA. Default: all but `nonce`, `at_hash`,
+    /// `c_hash` and `s_hash`.
     pub(crate) claims: Option<Vec<String>>,
     #[serde(rename = "revocable")]
+    #[schemars(skip)]
     _revocable: Option<NotYet>,
 }
 
@@ -164,29 +265,75 @@ pub(crate) struct Session {
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Store;
 
-/// One route.
-#[derive(Deserialize)]
+/// One route: exactly one target, and who may call it.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{"required": ["upstream"]}, {"required": ["static"]}, {"required": ["dev_server"]}]))]
 pub(crate) struct Route {
+    /// The API behind this route: an origin, perhaps with a base path. `https`, on loopback also `http`.
+    #[schemars(regex(pattern = r"^https?://[^?#@\s]+$"), example = "http://127.0.0.1:5000")]
     pub(crate) upstream: Option<String>,
+    /// A folder with the SPA's files. They are public, and take `GET` and `HEAD` only.
     #[serde(rename = "static")]
+    #[schemars(extend("minLength" = 1))]
     pub(crate) folder: Option<PathBuf>,
+    /// A development server such as Vite's: `http://localhost:5173`. Its pages, modules and
+    /// hot-reload WebSocket go through Coatroom, without a token, a cookie or a
+    /// Content-Security-Policy of ours. It and the application's `url` must be on loopback.
+    #[schemars(
+        regex(pattern = r"^https?://[^/?#@\s]+/?$"),
+        example = "http://localhost:5173"
+    )]
+    pub(crate) dev_server: Option<String>,
+    /// Whether the prefix is removed before a request is forwarded.
     #[serde(default)]
     pub(crate) strip_prefix: bool,
+    /// Who may call the route. Static files are always `none`.
+    #[schemars(extend("default" = defaults::ROUTE_AUTH))]
     pub(crate) auth: Option<RouteAuth>,
+    /// The methods that the route takes, in upper case. Default: all but `CONNECT` and `TRACE`.
+    #[schemars(extend("minItems" = 1, "items" = {"type": "string", "pattern": r"^[A-Z-]+$"}))]
     pub(crate) methods: Option<Vec<String>>,
+    /// Lets `GET` and `HEAD` pass on Fetch Metadata instead of the custom header: for `<img>`,
+    /// downloads and `EventSource`, which cannot send one.
     #[serde(default)]
     pub(crate) resources: bool,
+    /// Whether shared caches may keep answers to calls with a token.
+    #[schemars(extend("default" = defaults::CACHE))]
     pub(crate) cache: Option<Cache>,
+    /// Names of the upstream's own cookies that are passed on to it, in exactly this spelling; never
+    /// Coatroom's.
     #[serde(default)]
     pub(crate) cookies: Vec<String>,
+    /// The longest request body.
+    #[schemars(extend("default" = size_shown(defaults::BODY_LIMIT), "minimum" = 1))]
     pub(crate) body_limit: Option<Size>,
+    /// Deadline for the head of the upstream's answer. The time in which an upload still moves does not
+    /// count.
+    #[schemars(extend("default" = shown(defaults::ROUTE_TIMEOUT)))]
     pub(crate) timeout: Option<Interval>,
+    /// Deadline for the connection to the upstream.
+    #[schemars(extend("default" = shown(defaults::CONNECT_TIMEOUT)))]
     pub(crate) connect_timeout: Option<Interval>,
+    /// With `static`: sources added to the default Content-Security-Policy, by directive, such as
+    /// `{connect-src: [https://api.example.com], img-src: [https://images.example.com]}`. Takes
+    /// origins with https or wss (`http` and `ws` on loopback), `'self'`, `data:` and `blob:` where
+    /// no script is meant, `https:` for images and media, hashes for scripts and styles,
+    /// `'wasm-unsafe-eval'` for scripts. YAML needs quotes around these: `"data:"`, `"'sha256-…'"`.
+    pub(crate) allowed_sources: Option<Named<Vec<String>>>,
+    /// With `static`: a Content-Security-Policy for documents, in place of the default one. It is
+    /// sent as it is; `check` warns of what obviously defeats it.
+    pub(crate) content_security_policy: Option<String>,
+    /// With `static`: sends no Content-Security-Policy. Whatever gets into a page may then load
+    /// and run anything.
+    #[serde(default)]
+    pub(crate) danger_no_content_security_policy: bool,
+    /// With `static`: further headers on every file, such as
+    /// `{Cross-Origin-Opener-Policy: same-origin}`. None that is written for each file anyway.
+    pub(crate) headers: Option<Named<String>>,
     #[serde(rename = "token")]
+    #[schemars(skip)]
     _token: Option<NotYet>,
-    #[serde(rename = "dev_server")]
-    _dev_server: Option<NotYet>,
 }
 
 /// A route's `auth`.
@@ -194,14 +341,44 @@ pub(crate) struct Route {
 pub(crate) struct RouteAuth(pub(crate) &'static str);
 
 /// A route's `cache`.
-#[derive(Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub(crate) enum Cache {
-    /// Answers to token requests stay with the browser.
+    /// Such answers stay with the browser.
     Private,
     /// A shared cache may keep them.
     Public,
 }
+
+/// The keys that are known and refused ([`NotYet`]): no hint offers one.
+pub(crate) const NOT_YET: [&str; 5] = ["forward_auth", "profile", "ca", "revocable", "token"];
+
+/// What a required key may look like, for the hint when it is missing.
+pub(crate) const EXAMPLES: [(&str, &str); 10] = [
+    ("keys", "[{file: coatroom.key}]"),
+    ("apps", "{shop: {…}}"),
+    ("url", "https://shop.example.com"),
+    (
+        "provider",
+        "{issuer: https://login.example.com, client_id: shop, client_secret: {env: SHOP_CLIENT_SECRET}}",
+    ),
+    ("issuer", "https://login.example.com"),
+    ("client_id", "shop"),
+    ("client_secret", "{env: SHOP_CLIENT_SECRET}"),
+    ("routes", "{/api/: {upstream: http://127.0.0.1:5000}}"),
+    ("certificate", "{file: tls.crt}"),
+    ("key", "{file: tls.key}"),
+];
+
+/// More data cores than any machine has.
+pub(crate) const MAX_WORKERS: u16 = 1024;
+
+/// More processes than anybody shares a key among.
+pub(crate) const MAX_REPLICAS: u16 = 1000;
+
+/// `replicas`.
+pub(crate) const DEFAULT_REPLICAS: u16 = 1;
 
 impl Written for ClientAuth {
     const EXPECTED: &'static str = "a method of client authentication";
@@ -408,7 +585,9 @@ apps:
     routes:
       /api/: {upstream: http://127.0.0.1, strip_prefix: true, auth: optional, methods: [GET], resources: true,
               cache: public, cookies: [a], body_limit: 1 MB, timeout: 1s, connect_timeout: 1s}
-      /: {static: dist}
+      /: {static: dist, allowed_sources: {img-src: ['https:']}, headers: {x-a: b},
+          danger_no_content_security_policy: false, content_security_policy: default-src 'self'}
+      /dev/: {dev_server: http://localhost:5173}
 ";
         assert_eq!(errors(source), []);
     }
@@ -454,11 +633,6 @@ apps:
             (
                 file("", "", "upstream: a, token: {resource: b}"),
                 "apps.shop.routes[/].token",
-                later,
-            ),
-            (
-                file("", "", "dev_server: a"),
-                "apps.shop.routes[/].dev_server",
                 later,
             ),
             (

@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::cli::quoted;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
@@ -120,6 +121,11 @@ fn read_credential(name: &str) -> Result<Bytes, Remark> {
 
 fn read_file(path: &Path, what: &str, hint: &str) -> Result<Bytes, Remark> {
     let cannot = |error: std::io::Error| remark(&format!("{what} cannot be read: {}", reason(&error)), hint);
+    if is_named_pipe(path) {
+        // opening it would wait for a writer, perhaps for ever
+        let hint = "use a file, or `{command: [PROGRAM, ARGUMENT]}`";
+        return Err(remark(&format!("{what} cannot be read: it is a pipe"), hint));
+    }
     let file = File::open(path).map_err(cannot)?;
     let metadata = file.metadata().map_err(cannot)?;
     if metadata.is_dir() {
@@ -128,11 +134,19 @@ fn read_file(path: &Path, what: &str, hint: &str) -> Result<Bytes, Remark> {
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(LONGEST) + 1).unwrap_or(0));
     file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(cannot)?;
     bounded(&bytes)?;
-    Ok((bytes, mode_warning(&metadata)))
+    Ok((bytes, mode_warning(path, &metadata)))
+}
+
+/// Whether opening this file waits for somebody else; a pipe that was handed over by the shell
+/// (`/dev/fd/3`) is open already.
+fn is_named_pipe(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    let handed_over = path.starts_with("/dev") || path.starts_with("/proc");
+    !handed_over && std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo())
 }
 
 #[cfg(unix)]
-fn mode_warning(metadata: &std::fs::Metadata) -> Option<Remark> {
+fn mode_warning(path: &Path, metadata: &std::fs::Metadata) -> Option<Remark> {
     use std::os::unix::fs::PermissionsExt as _;
     let others = metadata.permissions().mode() & 0o077;
     (metadata.is_file() && others != 0).then(|| {
@@ -144,13 +158,14 @@ fn mode_warning(metadata: &std::fs::Metadata) -> Option<Remark> {
         let mode = metadata.permissions().mode() & 0o777;
         remark(
             &format!("the file is accessible to {who} (mode {mode:03o})"),
-            "chmod 600 FILE",
+            // The file is there and was read, so its name is a name and no secret pasted in its place.
+            &format!("chmod 600 {}", quoted(&path.display().to_string())),
         )
     })
 }
 
 #[cfg(not(unix))]
-fn mode_warning(_: &std::fs::Metadata) -> Option<Remark> {
+fn mode_warning(_: &Path, _: &std::fs::Metadata) -> Option<Remark> {
     None
 }
 
@@ -258,6 +273,12 @@ impl<'d> Deserialize<'d> for Reference {
             fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<Reference, E> {
                 Err(E::custom(format!(
                     "a secret is never written here, only where it is\n{FORMS}"
+                )))
+            }
+
+            fn visit_seq<A: SeqAccess<'d>>(self, _: A) -> Result<Reference, A::Error> {
+                Err(A::Error::custom(format!(
+                    "expected a reference to a secret, found a list\n{FORMS}"
                 )))
             }
 
@@ -375,6 +396,19 @@ mod tests {
     }
 
     #[test]
+    fn a_pipe_in_place_of_a_secret_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let made = Command::new("mkfifo").arg(folder.path().join("pipe")).status();
+        assert!(made.is_ok_and(|status| status.success()), "mkfifo");
+        std::os::unix::fs::symlink("pipe", folder.path().join("link")).expect("linked");
+        for name in ["pipe", "link"] {
+            let refused = Reference::File(name.into()).resolve(folder.path());
+            let remark = refused.err().expect("refused");
+            assert_eq!(remark.message, "the file cannot be read: it is a pipe");
+        }
+    }
+
+    #[test]
     fn the_four_ways_to_name_a_secret_are_read() {
         for (source, expected) in [
             ("{file: a/b}", Reference::File("a/b".into())),
@@ -407,7 +441,7 @@ mod tests {
                 "unknown key|the keys here are `file`, `env`, `credential` and `command`",
             ),
             ("{evn: hunter2}", "unknown key|did you mean `env`?"),
-            ("[hunter2]", "expected a reference to a secret|"),
+            ("[hunter2]", "expected a reference to a secret, found a list|"),
             ("{command: \"cat 'hunter2'\"}", "no shell runs this command"),
             ("{env: [hunter2]}", "expected text, found a list|"),
         ] {
@@ -536,6 +570,8 @@ mod tests {
                 found.warning.as_ref().map(|warning| warning.message.as_str()),
                 expected
             );
+            let chmod = format!("chmod 600 {}", quoted(&path.display().to_string()));
+            assert!(found.warning.is_none_or(|warning| warning.hint == chmod));
         }
     }
 }

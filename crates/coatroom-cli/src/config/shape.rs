@@ -12,6 +12,7 @@ use super::diagnostic::Diagnostic;
 use super::document::{Entry, Kind, Node};
 use super::mask;
 use super::nearest::nearest;
+use super::schema::{EXAMPLES, NOT_YET};
 
 /// Why a value has not the shape of its type.
 #[derive(Debug)]
@@ -88,7 +89,10 @@ impl ShapeError {
                 at: Some(spot(root, id)),
                 path,
                 message: format!("`{key}` is missing"),
-                hint: format!("add `{key}: …`"),
+                hint: {
+                    let example = EXAMPLES.iter().find(|(name, _)| *name == key);
+                    format!("add `{key}: {}`", example.map_or("…", |(_, example)| *example))
+                },
             },
             What::UnknownKey(known) => {
                 let Some((parent, entry)) = entry_of(root, id) else {
@@ -103,7 +107,13 @@ impl ShapeError {
                 let mut path = path;
                 path.pop();
                 let name: String = entry.key.chars().filter(|c| !c.is_control()).take(80).collect();
-                let near = nearest(&entry.key, known);
+                // A key that this build refuses is none to be offered.
+                let known: Vec<&str> = known
+                    .iter()
+                    .copied()
+                    .filter(|key| !NOT_YET.contains(key))
+                    .collect();
+                let near = nearest(&entry.key, &known);
                 // A word without a value may be a value that lost its key.
                 let is_stray = matches!(entry.value.kind, Kind::Null) && near.is_none();
                 if is_stray {
@@ -116,7 +126,7 @@ impl ShapeError {
                 };
                 let hint = match near {
                     Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("the keys here are {}", list(known)),
+                    None => format!("the keys here are {}", list(&known)),
                 };
                 Diagnostic {
                     at: Some(entry.key_span.clone()),
@@ -155,7 +165,7 @@ fn span_of(node: &Node, id: usize) -> Option<Range<usize>> {
             Kind::Null | Kind::Sequence(_) | Kind::Mapping(_) => node.span.start..node.span.start,
         });
     }
-    children(node).find_map(|child| span_of(child, id))
+    node.children().find_map(|child| span_of(child, id))
 }
 
 fn entry_of(node: &Node, id: usize) -> Option<(&Node, &Entry)> {
@@ -164,15 +174,7 @@ fn entry_of(node: &Node, id: usize) -> Option<(&Node, &Entry)> {
     {
         return Some((node, entry));
     }
-    children(node).find_map(|child| entry_of(child, id))
-}
-
-fn children(node: &Node) -> Box<dyn Iterator<Item = &Node> + '_> {
-    match &node.kind {
-        Kind::Null | Kind::Scalar { .. } => Box::new(std::iter::empty()),
-        Kind::Sequence(items) => Box::new(items.iter()),
-        Kind::Mapping(entries) => Box::new(entries.iter().map(|entry| &entry.value)),
-    }
+    node.children().find_map(|child| entry_of(child, id))
 }
 
 impl Kind {

@@ -25,13 +25,7 @@ pub(crate) struct Tls {
 pub(crate) fn load(written: &schema::Tls, folder: &Path, findings: &mut Findings<'_>) -> Option<Tls> {
     let at = |name: &str| vec!["tls".to_owned(), name.to_owned()];
     // Everybody may read a certificate: no warning about its mode.
-    let certificate = match written.certificate.resolve(folder) {
-        Ok(resolved) => Some(resolved.text),
-        Err(failure) => {
-            findings.error(at("certificate"), failure.message, failure.hint);
-            None
-        }
-    };
+    let certificate = findings.public(&written.certificate, at("certificate"), folder);
     let key = findings.secret(&written.key, at("key"), folder);
     let (certificate, key) = (certificate?, key?);
     match check(&certificate, &key) {

@@ -4,11 +4,11 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 /// A duration: `30m`, `1h30m`, `1500ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,9 +71,21 @@ pub(crate) fn written<'d, T: Written, D: Deserializer<'d>>(deserializer: D) -> R
             T::from_text(text).map_err(E::custom)
         }
 
+        fn visit_seq<A: SeqAccess<'d>>(self, _: A) -> Result<T, A::Error> {
+            Err(A::Error::custom(format!(
+                "expected {}, found a list\nwrite one value, without brackets",
+                T::EXPECTED
+            )))
+        }
+
         fn visit_map<A: MapAccess<'d>>(self, _: A) -> Result<T, A::Error> {
             Err(A::Error::custom(T::mapping().map_or_else(
-                || format!("expected {}, found a mapping", T::EXPECTED),
+                || {
+                    format!(
+                        "expected {}, found a mapping\nwrite one value, without braces",
+                        T::EXPECTED
+                    )
+                },
                 str::to_owned,
             )))
         }
@@ -165,6 +177,16 @@ impl<'d> Deserialize<'d> for Listen {
 }
 
 impl Listen {
+    /// `listen`, when it is not written.
+    pub(crate) const PUBLIC: Self = Self::on_this_machine(8080);
+
+    /// `admin`, when it is not written.
+    pub(crate) const ADMIN: Self = Self::on_this_machine(9090);
+
+    const fn on_this_machine(port: u16) -> Self {
+        Self::Tcp(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)))
+    }
+
     /// Whether only this machine can connect.
     pub(crate) fn is_local(&self) -> bool {
         match self {
@@ -242,6 +264,23 @@ pub(crate) fn shown(duration: Duration) -> String {
         }
     }
     if out.is_empty() { "0s".to_owned() } else { out }
+}
+
+/// A size as a person writes it: in the largest unit that leaves no rest.
+pub(crate) fn size_shown(bytes: u64) -> String {
+    let units: [(&str, u64); 6] = [
+        ("GiB", 1 << 30),
+        ("GB", 1_000_000_000),
+        ("MiB", 1 << 20),
+        ("MB", 1_000_000),
+        ("KiB", 1 << 10),
+        ("kB", 1000),
+    ];
+    let whole = |unit: u64| bytes > 0 && bytes.is_multiple_of(unit);
+    match units.iter().find(|(_, unit)| whole(*unit)) {
+        Some((name, unit)) => format!("{}{name}", bytes / unit),
+        None => format!("{bytes}B"),
+    }
 }
 
 fn duration(text: &str) -> Option<Duration> {
@@ -367,6 +406,21 @@ mod tests {
             ("1GB", 1_000_000_000),
             ("2GiB", 2_147_483_648),
         ] {
+            assert_eq!(size(text), Some(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_shown_as_they_are_written() {
+        for (bytes, text) in [
+            (10_485_760, "10MiB"),
+            (1_000_000, "1MB"),
+            (1_000_001, "1000001B"),
+            (2048, "2KiB"),
+            (1 << 31, "2GiB"),
+            (0, "0B"),
+        ] {
+            assert_eq!(size_shown(bytes), text);
             assert_eq!(size(text), Some(bytes), "{text}");
         }
     }

@@ -1,0 +1,64 @@
+//! The clocks of one application: how long anything lasts.
+
+use std::fmt;
+
+use coatroom_core::config::Application;
+use coatroom_core::session::TRANSACTION_LIFE;
+
+use super::table::table;
+use crate::config::shown;
+
+/// What ends, and when.
+pub(super) fn clocks(out: &mut String, application: &Application) -> fmt::Result {
+    let session = &application.session;
+    let Some(provider) = &application.provider else {
+        return Ok(());
+    };
+    let rows = [
+        (
+            "access token",
+            format!("at most {}", shown(session.idle / 2)),
+            format!(
+                "then a call needs a refresh; sooner if it expires ({} if unsaid)",
+                shown(session.default_token_life)
+            ),
+        ),
+        (
+            "idle",
+            shown(session.idle),
+            "the session ends, this long after the last use at the latest".to_owned(),
+        ),
+        (
+            "absolute",
+            shown(session.absolute),
+            "the session ends, this long after the sign-in".to_owned(),
+        ),
+        (
+            "provider",
+            "its own".to_owned(),
+            "the session ends when its refresh token expires, or is answered invalid_grant".to_owned(),
+        ),
+        (
+            "no refresh token",
+            "its own".to_owned(),
+            "the session ends when the access token expires".to_owned(),
+        ),
+        (
+            "sign-in",
+            shown(TRANSACTION_LIFE),
+            "a sign-in or sign-out that takes longer starts over".to_owned(),
+        ),
+        (
+            "provider call",
+            shown(provider.timeout),
+            "a call that takes longer fails, which ends no session".to_owned(),
+        ),
+        (
+            "clock skew",
+            shown(provider.leeway),
+            "so much may the provider's clock differ".to_owned(),
+        ),
+    ];
+    let rows = rows.map(|(clock, length, what)| [clock.to_owned(), length, what]);
+    table(out, "clocks", ["clock", "length", "what happens"], rows)
+}

@@ -1,0 +1,170 @@
+//! The routes of one application and the endpoints of its agent.
+
+use std::fmt::{self, Write as _};
+
+use coatroom_core::config::{Application, Auth, PolicyChoice, Route, RouteTarget};
+use coatroom_core::guard::Class;
+use coatroom_core::route::{Endpoint, Resolved};
+
+use super::address;
+use super::guards::guard;
+use super::table::table;
+use crate::config::{shown, size_shown};
+
+/// Who may call what, and what is attached.
+pub(super) fn routes(out: &mut String, application: &Application) -> fmt::Result {
+    let agent = [
+        application.base_path.clone(),
+        "by endpoint".to_owned(),
+        "everybody".to_owned(),
+        "by endpoint".to_owned(),
+        "nothing".to_owned(),
+        match application.provider {
+            Some(_) => "the agent",
+            None => "nothing: the agent is elsewhere",
+        }
+        .to_owned(),
+    ];
+    let rows = application.routes.iter().enumerate().map(|(index, route)| {
+        let target = match &route.target {
+            RouteTarget::Upstream(url) => address(url).to_owned(),
+            RouteTarget::Static(folder) => format!("files in {}", folder.display()),
+            RouteTarget::DevServer(url) => format!("development server at {}", address(url)),
+            RouteTarget::Inner => "the wrapped service".to_owned(),
+        };
+        let (caller, attached) = match route.auth {
+            Auth::Required => ("signed in", "token"),
+            Auth::Optional => ("everybody", "token, if any"),
+            Auth::None => ("everybody", "nothing"),
+        };
+        [
+            route.prefix.as_str().to_owned(),
+            methods(route),
+            caller.to_owned(),
+            // What the guard itself would go by, not a second opinion.
+            guard(Class::of(&Resolved::Proxy { index, route })).to_owned(),
+            attached.to_owned(),
+            target,
+        ]
+    });
+    table(
+        out,
+        "routes",
+        ["path", "methods", "caller", "guard", "attached", "target"],
+        std::iter::once(agent).chain(rows),
+    )?;
+    let everywhere = application
+        .routes
+        .iter()
+        .any(|route| route.prefix.as_str() == "/");
+    if !everywhere {
+        writeln!(out, "    any other path is not found")?;
+    }
+    Ok(())
+}
+
+fn methods(route: &Route) -> String {
+    match (&route.methods, &route.target) {
+        (Some(methods), _) => {
+            let methods: Vec<&str> = methods.iter().map(http::Method::as_str).collect();
+            methods.join(" ")
+        }
+        (None, RouteTarget::Static(_)) => "GET HEAD".to_owned(),
+        (None, RouteTarget::Upstream(_) | RouteTarget::DevServer(_) | RouteTarget::Inner) => "all".to_owned(),
+    }
+}
+
+/// What a route to an API takes and waits for.
+pub(super) fn limits(out: &mut String, application: &Application) -> fmt::Result {
+    let upstreams = application
+        .routes
+        .iter()
+        .filter(|route| matches!(route.target, RouteTarget::Upstream(_)));
+    let rows = upstreams.map(|route| {
+        let shared = match (route.auth, route.cache_public) {
+            (Auth::None, _) => "as the API says",
+            (Auth::Required | Auth::Optional, true) => "yes, also with a token",
+            (Auth::Required | Auth::Optional, false) => "not with a token",
+        };
+        [
+            route.prefix.as_str().to_owned(),
+            if route.strip_prefix { "removed" } else { "kept" }.to_owned(),
+            size_shown(route.body_limit),
+            shown(route.connect_timeout),
+            shown(route.timeout),
+            shared.to_owned(),
+            if route.cookies.is_empty() {
+                "none".to_owned()
+            } else {
+                route.cookies.join(" ")
+            },
+        ]
+    });
+    table(
+        out,
+        "limits of the routes to APIs",
+        [
+            "path",
+            "prefix",
+            "body",
+            "connect in",
+            "answer in",
+            "shared caches",
+            "cookies passed on",
+        ],
+        rows,
+    )
+}
+
+/// What the files of `static` routes are answered with.
+pub(super) fn files(out: &mut String, application: &Application) -> fmt::Result {
+    let routes = application.routes.iter();
+    let of_files = routes.filter(|route| matches!(route.target, RouteTarget::Static(_)));
+    let rows = of_files.map(|route| {
+        let policy = match &route.files.policy {
+            PolicyChoice::Default => "the default".to_owned(),
+            PolicyChoice::Extended(added) => format!("the default, and {}", sources(added)),
+            PolicyChoice::Own => "its own".to_owned(),
+            PolicyChoice::Off => "none".to_owned(),
+        };
+        let further = route.files.further.iter();
+        let further: Vec<String> = further
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or_default()))
+            .collect();
+        let further = match further.as_slice() {
+            [] => "none".to_owned(),
+            several => several.join("; "),
+        };
+        [route.prefix.as_str().to_owned(), policy, further]
+    });
+    table(
+        out,
+        "what files are answered with",
+        ["path", "Content-Security-Policy", "further headers"],
+        rows,
+    )
+}
+
+/// Directives and their sources, as in a policy.
+fn sources(added: &[(String, Vec<String>)]) -> String {
+    let directives = added.iter();
+    let directives: Vec<String> = directives
+        .map(|(directive, sources)| format!("{directive} {}", sources.join(" ")))
+        .collect();
+    directives.join("; ")
+}
+
+/// Every endpoint of the agent.
+pub(super) fn agent(out: &mut String, application: &Application) -> fmt::Result {
+    if application.provider.is_none() {
+        return Ok(());
+    }
+    let rows = Endpoint::ALL.into_iter().map(|endpoint| {
+        [
+            format!("{}/{}", application.base_path, endpoint.path()),
+            endpoint.method().to_string(),
+            guard(Class::of(&Resolved::Agent(endpoint))).to_owned(),
+        ]
+    });
+    table(out, "endpoints of the agent", ["path", "method", "guard"], rows)
+}

@@ -1,0 +1,509 @@
+//! The JSON Schema (draft 2020-12) of the configuration file, made from the types of `schema.rs`.
+//!
+//! Descriptions are the comments of the fields, defaults the constants that the code uses. A schema
+//! knows shapes only: that an origin is listed twice, or that a secret cannot be had, is for `check`.
+//! Settings that this build does not have are not in it.
+
+use std::borrow::Cow;
+
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::{Map, Value};
+
+use super::schema::{ClientAuth, File, ResponseMode, RouteAuth, Store};
+use super::secret::Reference;
+use super::values::{Interval, Listen, Named, Size, WholeSeconds};
+
+/// The schema of the whole file.
+pub(crate) fn schema() -> Value {
+    let generator = SchemaSettings::draft2020_12().for_deserialize().into_generator();
+    let mut schema = generator.into_root_schema_for::<File>().to_value();
+    tidy(&mut schema);
+    if let Value::Object(root) = &mut schema {
+        root.insert("$id".to_owned(), Value::from(ID));
+        root.insert("title".to_owned(), Value::from("Coatroom configuration"));
+    }
+    schema
+}
+
+/// The schema as the file that editors read.
+pub(crate) fn text() -> String {
+    format!("{:#}\n", schema())
+}
+
+/// What a `$ref` of this schema stands for, or the schema itself.
+pub(crate) fn resolved<'s>(root: &'s Value, schema: &'s Value) -> &'s Value {
+    schema
+        .get("$ref")
+        .and_then(Value::as_str)
+        .and_then(|reference| root.pointer(reference.strip_prefix('#')?))
+        .unwrap_or(schema)
+}
+
+/// The keys that a mapping of this schema may have, if it has names of its own.
+pub(crate) fn properties<'s>(root: &'s Value, schema: &'s Value) -> Option<&'s Map<String, Value>> {
+    resolved(root, schema).get("properties")?.as_object()
+}
+
+/// Takes out what Rust's types say and the file does not: no key may be `null`, comments are
+/// paragraphs and not lines, and the width of an integer is its range.
+fn tidy(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(tidy),
+        Value::Object(object) => {
+            object.values_mut().for_each(tidy);
+            without_null(object);
+            if object.get("default").is_some_and(Value::is_null) {
+                object.remove("default");
+            }
+            if object
+                .get("format")
+                .is_some_and(|format| format.as_str().is_some_and(|text| text.starts_with("uint")))
+            {
+                object.remove("format");
+            }
+            if let Some(Value::String(text)) = object.get_mut("description") {
+                let paragraphs: Vec<String> = text
+                    .split("\n\n")
+                    .map(|paragraph| paragraph.replace('\n', " "))
+                    .collect();
+                *text = paragraphs.join("\n\n");
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn without_null(object: &mut Map<String, Value>) {
+    if let Some(Value::Array(types)) = object.get_mut("type") {
+        types.retain(|name| name != "null");
+        if let [only] = types.as_slice() {
+            let only = only.clone();
+            object.insert("type".to_owned(), only);
+        }
+    }
+    let null = serde_json::json!({"type": "null"});
+    if let Some(Value::Array(choices)) = object.get_mut("anyOf") {
+        choices.retain(|choice| *choice != null);
+        if let [Value::Object(only)] = choices.as_mut_slice() {
+            let only = std::mem::take(only);
+            object.remove("anyOf");
+            for (key, value) in only {
+                // What a field says of itself goes before what its type says.
+                object.entry(key).or_insert(value);
+            }
+        }
+    }
+}
+
+const ID: &str = "urn:coatroom:configuration";
+
+/// Whole numbers with units, the larger first, each once.
+const DURATION: &str = "^(?=.)([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$";
+
+/// The same, where milliseconds make whole seconds.
+const WHOLE_SECONDS: &str = "^(?=.)([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]*000ms|0+ms)?$";
+
+const SIZE: &str = "^[0-9]+( ?(B|kB|KB|KiB|MB|MiB|GB|GiB))?$";
+
+const LISTEN: &str = r"^(unix:.+|localhost:[0-9]{1,5}|[0-9]{1,3}(\.[0-9]{1,3}){3}:[0-9]{1,5}|\[[0-9A-Fa-f:.]+(%[0-9]+)?\]:[0-9]{1,5})$";
+
+impl JsonSchema for Interval {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"title": "duration", "type": "string", "pattern": DURATION, "examples": ["10s", "1h30m", "1500ms"]})
+    }
+}
+
+impl JsonSchema for WholeSeconds {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "whole_seconds".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"title": "duration", "type": "string", "pattern": WHOLE_SECONDS, "examples": ["30m", "12h"]})
+    }
+}
+
+impl JsonSchema for Size {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "title": "size", "type": ["string", "integer"], "pattern": SIZE, "minimum": 0,
+            "examples": ["10MiB", "1 MB", 4096]
+        })
+    }
+}
+
+impl JsonSchema for Listen {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "address".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "title": "address", "type": "string", "pattern": LISTEN,
+            "examples": ["0.0.0.0:8080", "[::]:8080", "unix:/run/coatroom.sock"]
+        })
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Named<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("named_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "object", "additionalProperties": generator.subschema_for::<T>()})
+    }
+}
+
+impl JsonSchema for Reference {
+    fn schema_name() -> Cow<'static, str> {
+        "Reference".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "title": "reference",
+            "description": "Where a secret is: exactly one place, never the secret itself. It is UTF-8 text of at most 64 KiB; one line feed at its end is dropped.",
+            "type": "object",
+            "additionalProperties": false,
+            "minProperties": 1,
+            "maxProperties": 1,
+            "properties": {
+                "file": {
+                    "type": "string",
+                    "description": "In a file. One that its group or others can access is a warning: mode 600 is right."
+                },
+                "env": {"type": "string", "pattern": "^[^=]+$", "description": "In an environment variable."},
+                "credential": {
+                    "type": "string",
+                    "pattern": "^[^/.][^/]*$",
+                    "description": "In a systemd credential (`LoadCredential=`)."
+                },
+                "command": {
+                    "type": ["array", "string"],
+                    "items": {"type": ["string", "integer"]},
+                    "minItems": 1,
+                    "description": "What a command prints. It runs in the folder of the configuration file, without a shell and without input, and has 10 s."
+                }
+            },
+            "examples": [{"env": "SHOP_CLIENT_SECRET"}, {"file": "coatroom.key"}, {"command": ["pass", "show", "shop"]}]
+        })
+    }
+}
+
+/// Words, each with its meaning.
+fn words(choices: &[(&str, &str)]) -> Schema {
+    let choices: Vec<_> = choices
+        .iter()
+        .map(|(word, meaning)| serde_json::json!({"const": word, "type": "string", "description": meaning}))
+        .collect();
+    json_schema!({"oneOf": choices})
+}
+
+impl JsonSchema for ClientAuth {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "client_auth".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        words(&[
+            (
+                "basic",
+                "In the `Authorization` header, id and secret form-encoded first.",
+            ),
+            (
+                "basic_raw",
+                "In the `Authorization` header without the encoding, for providers that do not decode.",
+            ),
+            ("post", "In the body."),
+        ])
+    }
+}
+
+impl JsonSchema for ResponseMode {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "response_mode".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        words(&[("query", "In the query of the redirect URI.")])
+    }
+}
+
+impl JsonSchema for Store {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "store".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        words(&[("cookie", "In sealed cookies.")])
+    }
+}
+
+impl JsonSchema for RouteAuth {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "auth".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        words(&[
+            (
+                "required",
+                "A session is needed, and its access token is attached.",
+            ),
+            (
+                "optional",
+                "With a session its access token is attached, without one the call is anonymous.",
+            ),
+            ("none", "Everybody may call it, and no token is attached."),
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::values::{Written as _, shown, size_shown};
+    use super::*;
+
+    const SMALLEST: &str =
+        "keys: [{command: [echo, coatroom-key-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA]}]
+apps:
+  shop:
+    url: https://shop.example.com
+    provider: {issuer: https://login.example.com, client_id: shop, client_secret: {command: [echo, x]}}
+    routes: {/api/: {upstream: http://127.0.0.1:5000}}
+";
+
+    #[test]
+    fn the_defaults_of_the_schema_are_those_of_the_smallest_file() {
+        let loaded = super::super::read_and_check(
+            "f".to_owned(),
+            SMALLEST.to_owned(),
+            std::path::Path::new("/"),
+            &[],
+        )
+        .unwrap_or_else(|report| panic!("{report}"));
+        let app = loaded.applications.first().expect("one application");
+        let provider = app.provider.as_ref().expect("an agent has one");
+        let session = &app.session;
+        let route = app.routes.first().expect("one route");
+        let text = |value: &str| Value::from(value);
+        let rows = [
+            ("/properties/listen", text(&loaded.listen.to_string())),
+            ("/properties/admin", text(&loaded.admin.to_string())),
+            ("/properties/replicas", Value::from(loaded.summary.replicas)),
+            ("/properties/danger_public_admin", Value::from(false)),
+            ("/$defs/Log/properties/format", text(loaded.log.format.as_str())),
+            ("/$defs/Log/properties/level", text(loaded.log.level.as_str())),
+            ("/$defs/App/properties/base_path", text(&app.base_path)),
+            (
+                "/$defs/App/properties/csrf_header",
+                text(app.csrf_header.as_str()),
+            ),
+            ("/$defs/App/properties/hosts", serde_json::json!([])),
+            ("/$defs/App/properties/danger_insecure_http", Value::from(false)),
+            (
+                "/$defs/Login/properties/callback",
+                text(match &app.callback {
+                    coatroom_core::config::Callback::Agent => "agent",
+                    coatroom_core::config::Callback::Spa(_) => "a page",
+                }),
+            ),
+            (
+                "/$defs/Provider/properties/scopes",
+                Value::from(provider.scopes.clone()),
+            ),
+            (
+                "/$defs/Provider/properties/allowed_parameters",
+                Value::from(provider.allowed_parameters.clone()),
+            ),
+            ("/$defs/Provider/properties/leeway", text(&shown(provider.leeway))),
+            (
+                "/$defs/Provider/properties/timeout",
+                text(&shown(provider.timeout)),
+            ),
+            ("/$defs/Provider/properties/response_mode", text("query")),
+            ("/$defs/Session/properties/store", text("cookie")),
+            ("/$defs/Session/properties/idle", text(&shown(session.idle))),
+            (
+                "/$defs/Session/properties/absolute",
+                text(&shown(session.absolute)),
+            ),
+            (
+                "/$defs/Session/properties/default_token_life",
+                text(&shown(session.default_token_life)),
+            ),
+            (
+                "/$defs/Route/properties/auth",
+                text(match route.auth {
+                    coatroom_core::config::Auth::Required => "required",
+                    coatroom_core::config::Auth::Optional => "optional",
+                    coatroom_core::config::Auth::None => "none",
+                }),
+            ),
+            (
+                "/$defs/Route/properties/strip_prefix",
+                Value::from(route.strip_prefix),
+            ),
+            ("/$defs/Route/properties/resources", Value::from(route.resources)),
+            (
+                "/$defs/Route/properties/cookies",
+                Value::from(route.cookies.clone()),
+            ),
+            (
+                "/$defs/Route/properties/danger_no_content_security_policy",
+                Value::from(false),
+            ),
+            (
+                "/$defs/Route/properties/cache",
+                text(if route.cache_public { "public" } else { "private" }),
+            ),
+            (
+                "/$defs/Route/properties/body_limit",
+                text(&size_shown(route.body_limit)),
+            ),
+            ("/$defs/Route/properties/timeout", text(&shown(route.timeout))),
+            (
+                "/$defs/Route/properties/connect_timeout",
+                text(&shown(route.connect_timeout)),
+            ),
+        ];
+        let schema = schema();
+        for (pointer, expected) in &rows {
+            let property = schema.pointer(pointer).unwrap_or_else(|| panic!("{pointer}"));
+            assert_eq!(property.get("default"), Some(expected), "{pointer}");
+        }
+        let mut all = Vec::new();
+        defaults_of(&schema, "", &mut all);
+        all.retain(|pointer| !rows.iter().any(|(row, _)| row == pointer));
+        assert!(all.is_empty(), "defaults without a row: {all:?}");
+    }
+
+    /// Where a schema says `default`.
+    fn defaults_of(schema: &Value, pointer: &str, into: &mut Vec<String>) {
+        let Some(object) = schema.as_object() else { return };
+        if object.contains_key("default") && !pointer.ends_with("/properties") {
+            into.push(pointer.to_owned());
+        }
+        for (key, value) in object {
+            defaults_of(value, &format!("{pointer}/{key}"), into);
+        }
+    }
+
+    #[test]
+    fn every_pattern_takes_what_the_types_take_and_refuses_what_they_refuse() {
+        let of = |pattern: &str| {
+            jsonschema::validator_for(&serde_json::json!({"type": "string", "pattern": pattern}))
+                .expect("a good pattern")
+        };
+        let (duration, seconds, size, listen) = (of(DURATION), of(WHOLE_SECONDS), of(SIZE), of(LISTEN));
+        for text in [
+            "30m",
+            "12h",
+            "1h30m",
+            "1500ms",
+            "2000ms",
+            "1d1h1m1s1ms",
+            "0s",
+            "7d",
+            "",
+            "30",
+            "m",
+            "300x",
+            "30 m",
+            "-1s",
+            "0.5h",
+            "1m1h",
+            "1m1m",
+            "1s1",
+            "30M",
+            "4096",
+            "10B",
+            "1 KiB",
+            "1 MB",
+            "10MiB",
+            "1  MB",
+            "1mb",
+            "1TB",
+            "1.5MB",
+            "127.0.0.1:8080",
+            "localhost:9090",
+            "[::1]:80",
+            "[::]:443",
+            "unix:/run/x.sock",
+            "unix:",
+            "8080",
+            ":8080",
+            "127.0.0.1",
+            "127.0.0.1:",
+            "example.com:80",
+        ] {
+            let value = Value::from(text);
+            assert_eq!(
+                duration.is_valid(&value),
+                Interval::from_text(text).is_ok(),
+                "duration {text}"
+            );
+            assert_eq!(
+                seconds.is_valid(&value),
+                WholeSeconds::from_text(text).is_ok(),
+                "seconds {text}"
+            );
+            assert_eq!(
+                size.is_valid(&value),
+                Size::from_text(text).is_ok(),
+                "size {text}"
+            );
+            assert_eq!(
+                listen.is_valid(&value),
+                Listen::from_text(text).is_ok(),
+                "listen {text}"
+            );
+        }
+    }
+}
