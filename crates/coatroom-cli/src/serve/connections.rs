@@ -89,14 +89,17 @@ impl Open {
         false
     }
 
-    /// Runs `future` unless the core drains first.
+    /// Runs `future` unless the core drains first. What is ready is taken even then.
     pub(super) async fn unless_draining<F: Future>(&mut self, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
         std::future::poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Some(output));
+            }
             if self.is_draining(cx) {
                 return Poll::Ready(None);
             }
-            future.as_mut().poll(cx).map(Some)
+            Poll::Pending
         })
         .await
     }
@@ -144,20 +147,28 @@ mod tests {
     }
 
     #[tokio::test(flavor = "local")]
-    async fn what_is_ready_is_not_stopped_and_what_comes_late_is() {
+    async fn what_is_ready_is_taken_and_what_comes_late_is_not() {
         let connections = Connections::default();
         let mut open = connections.open();
         assert_eq!(open.unless_draining(async { 7 }).await, Some(7));
         connections.drain();
-        assert_eq!(open.unless_draining(async { 7 }).await, None);
-        assert_eq!(connections.open().unless_draining(async { 7 }).await, None);
+        assert_eq!(open.unless_draining(async { 7 }).await, Some(7));
+        assert_eq!(open.unless_draining(std::future::pending::<()>()).await, None);
+        assert_eq!(
+            connections
+                .open()
+                .unless_draining(std::future::pending::<()>())
+                .await,
+            None
+        );
     }
 
     #[tokio::test(flavor = "local")]
     async fn places_are_used_again() {
         let connections = Connections::default();
         for _ in 0..100 {
-            assert_eq!(connections.open().unless_draining(async { 7 }).await, Some(7));
+            let waits_once = tokio::task::yield_now();
+            assert_eq!(connections.open().unless_draining(waits_once).await, Some(()));
         }
         assert_eq!(connections.0.wakers.borrow().len(), 1);
         connections.all_closed().await;

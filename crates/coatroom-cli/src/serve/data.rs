@@ -16,7 +16,10 @@ use std::time::Duration;
 
 use coatroom::Peer;
 use coatroom::timer::CoarseTimer;
-use http::{Request, Response};
+use futures_util::TryFutureExt as _;
+use futures_util::future::MapOk;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use hyper::rt::{Executor, Read, Write};
 use hyper::server::conn::{http1, http2};
@@ -24,6 +27,7 @@ use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 use tower::util::Oneshot;
@@ -101,19 +105,40 @@ pub(super) async fn serve<S: HttpService>(
 ) -> std::io::Result<()> {
     let mut listener = core.socket.listen()?;
     let connections = Connections::default();
-    let server = Rc::new(Server::new(service, core.tls, core.limits, core.timer.clone()));
+    let stopping = Rc::new(Cell::new(false));
+    let server = Server::new(
+        service,
+        core.tls,
+        core.limits,
+        core.timer.clone(),
+        stopping.clone(),
+    );
+    let server = Rc::new(server);
+    let serve = |accepted| {
+        tokio::task::spawn_local(server.clone().connection(accepted, connections.open()));
+    };
     started();
     loop {
         tokio::select! {
             biased;
             // A stop that can no longer come is a stop.
             _ = core.stop.wait_for(|stop| *stop) => break,
-            accepted = listener::accept(&mut listener) => {
-                tokio::task::spawn_local(server.clone().connection(accepted, connections.open()));
-            }
+            accepted = listener::accept(&mut listener) => serve(accepted),
+        }
+    }
+    stopping.set(true);
+    // Whoever connected or sent something before the signal is answered: the kernel hands it out
+    // over the next turns of the loop.
+    let last_call = Instant::now() + LAST_CALL;
+    while Instant::now() < last_call {
+        tokio::select! {
+            biased;
+            accepted = listener::accept(&mut listener) => serve(accepted),
+            () = tokio::time::sleep_until(last_call) => {}
         }
     }
     drop(listener);
+    tokio::time::sleep(LAST_CALL).await;
     connections.drain();
     let _ = core.timer.timeout(core.drain, connections.all_closed()).await;
     Ok(())
@@ -125,6 +150,8 @@ struct Server<S> {
     tls: Option<TlsAcceptor>,
     limits: Limits,
     timer: CoarseTimer,
+    /// Whether the process is about to stop: answers say so from then on.
+    stopping: Rc<Cell<bool>>,
     http1: http1::Builder,
     http2: http2::Builder<Local>,
 }
@@ -136,7 +163,13 @@ enum Protocol {
 }
 
 impl<S: HttpService> Server<S> {
-    fn new(service: S, tls: Option<Arc<ServerConfig>>, limits: Limits, timer: CoarseTimer) -> Self {
+    fn new(
+        service: S,
+        tls: Option<Arc<ServerConfig>>,
+        limits: Limits,
+        timer: CoarseTimer,
+        stopping: Rc<Cell<bool>>,
+    ) -> Self {
         let head_size = usize::try_from(limits.head_size).unwrap_or(usize::MAX);
         let mut http1 = http1::Builder::new();
         http1
@@ -155,6 +188,7 @@ impl<S: HttpService> Server<S> {
             tls: tls.map(TlsAcceptor::from),
             limits,
             timer,
+            stopping,
             http1,
             http2,
         }
@@ -212,6 +246,7 @@ impl<S: HttpService> Server<S> {
             service: self.service.clone(),
             peer,
             heard: heard.clone(),
+            stopping: self.stopping.clone(),
         };
         let io = TokioIo::new(stream);
         let outcome = match protocol {
@@ -285,11 +320,16 @@ impl Stream {
 async fn drive<C: Graceful>(mut connection: Pin<&mut C>, open: &mut Open) -> hyper::Result<()> {
     let mut told = false;
     std::future::poll_fn(|cx| {
+        // a request that is there already is taken before the connection is told to end
+        if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
+            return Poll::Ready(outcome);
+        }
         if !told && open.is_draining(cx) {
             told = true;
             connection.as_mut().end();
+            return connection.as_mut().poll(cx);
         }
-        connection.as_mut().poll(cx)
+        Poll::Pending
     })
     .await
 }
@@ -325,18 +365,34 @@ struct PerConnection<S> {
     peer: Peer,
     /// Whether a request has come.
     heard: Rc<Cell<bool>>,
+    stopping: Rc<Cell<bool>>,
 }
 
 impl<S: HttpService> hyper::service::Service<Request<Incoming>> for PerConnection<S> {
     type Response = Response<S::ResponseBody>;
     type Error = S::Error;
-    type Future = Oneshot<S, Request<Incoming>>;
+    type Future = MapOk<Oneshot<S, Request<Incoming>>, Last<S::ResponseBody>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         self.heard.set(true);
         request.extensions_mut().insert(self.peer);
-        self.service.clone().oneshot(request)
+        // HTTP/2 has a frame for this
+        let is_last = self.stopping.get() && request.version() <= Version::HTTP_11;
+        let last: Last<S::ResponseBody> = if is_last { closing } else { |response| response };
+        self.service.clone().oneshot(request).map_ok(last)
     }
+}
+
+/// What becomes of an answer that may be the last one of its connection.
+type Last<B> = fn(Response<B>) -> Response<B>;
+
+/// Tells the client not to send another request over this connection (RFC 9112 §9.6).
+fn closing<B>(mut response: Response<B>) -> Response<B> {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
+    response
 }
 
 /// Runs what a connection starts on its own thread.
@@ -349,6 +405,10 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
     }
 }
 
+/// How long after the signal new connections are still taken, and then how long what they and the
+/// others have sent is still read before idle ones are closed.
+const LAST_CALL: Duration = Duration::from_millis(100);
+
 /// Enough of the HTTP/2 preface to tell it from any method of HTTP/1.1.
 const PREFACE: &[u8; 4] = b"PRI ";
 
@@ -360,3 +420,10 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod framing_tests;
+#[cfg(test)]
+mod http2_tests;
+#[cfg(test)]
+mod raw_upstream;

@@ -41,16 +41,21 @@ pub(super) enum Accepted {
     Unix(UnixStream),
 }
 
-/// Binds `count` sockets that share what `listen` names, and says where they are.
-pub(super) fn bind(listen: &Listen, count: usize) -> anyhow::Result<(Vec<Bound>, String)> {
+/// Binds `count` sockets that share what the `setting` names, and says where they are.
+pub(super) fn bind_setting(
+    setting: &str,
+    listen: &Listen,
+    count: usize,
+) -> anyhow::Result<(Vec<Bound>, String)> {
     match listen {
-        Listen::Tcp(address) => bind_tcp(*address, count),
-        Listen::Unix(path) => bind_unix(path, count),
+        Listen::Tcp(address) => bind_tcp(setting, *address, count),
+        Listen::Unix(path) => bind_unix(setting, path, count),
     }
-    .with_context(|| format!("cannot listen on {listen}"))
+    .with_context(|| format!("`{setting}`: cannot listen on {listen}"))
 }
 
-fn bind_tcp(address: SocketAddr, count: usize) -> anyhow::Result<(Vec<Bound>, String)> {
+fn bind_tcp(setting: &str, address: SocketAddr, count: usize) -> anyhow::Result<(Vec<Bound>, String)> {
+    let explain = |error| explain(setting, address, error);
     if address.port() != 0 {
         socket(address, Port::Alone).map_err(explain)?;
     }
@@ -83,27 +88,49 @@ fn socket(address: SocketAddr, port: Port) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn explain(error: io::Error) -> anyhow::Error {
+fn explain(setting: &str, address: SocketAddr, error: io::Error) -> anyhow::Error {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            anyhow::anyhow!("it is already in use; stop the other process or choose another port")
+            let port = address.port().checked_add(1).unwrap_or(SOME_PORT);
+            let other = written(SocketAddr::new(address.ip(), port));
+            anyhow::anyhow!(
+                "it is already in use\nhint: write another port, for example `{setting}: {other}`, or stop the other \
+                 process"
+            )
         }
-        io::ErrorKind::AddrNotAvailable => anyhow::anyhow!("this machine does not have that address"),
+        io::ErrorKind::AddrNotAvailable => anyhow::anyhow!(
+            "this machine does not have that address\nhint: write one of its addresses, for example `{setting}: \
+             127.0.0.1:{}`",
+            address.port()
+        ),
         io::ErrorKind::PermissionDenied => {
-            anyhow::anyhow!("permission denied; ports below 1024 need CAP_NET_BIND_SERVICE")
+            let other = written(SocketAddr::new(address.ip(), SOME_PORT));
+            anyhow::anyhow!(
+                "permission denied, ports below 1024 need CAP_NET_BIND_SERVICE\nhint: write a higher port, for \
+                 example `{setting}: {other}`, or add `AmbientCapabilities=CAP_NET_BIND_SERVICE` to the systemd unit"
+            )
         }
         _ => error.into(),
     }
 }
 
-fn bind_unix(path: &Path, count: usize) -> anyhow::Result<(Vec<Bound>, String)> {
+/// As YAML takes it: what begins with a bracket would be a list.
+fn written(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V4(address) => address.to_string(),
+        SocketAddr::V6(address) => format!("\"{address}\""),
+    }
+}
+
+fn bind_unix(setting: &str, path: &Path, count: usize) -> anyhow::Result<(Vec<Bound>, String)> {
+    let elsewhere = format!("\nhint: write another path, for example `{setting}: unix:/run/coatroom-2.sock`");
     if let Ok(metadata) = std::fs::symlink_metadata(path) {
         anyhow::ensure!(
             metadata.file_type().is_socket(),
-            "the path exists and is not a socket"
+            "the path exists and is not a socket{elsewhere}"
         );
         match std::os::unix::net::UnixStream::connect(path) {
-            Ok(_) => anyhow::bail!("it is already in use; stop the other process"),
+            Ok(_) => anyhow::bail!("it is already in use{elsewhere}, or stop the other process"),
             // Left behind by a process that did not end well.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
             Err(error) => return Err(error.into()),
@@ -176,6 +203,15 @@ const LAST_PAUSE: Duration = Duration::from_secs(1);
 
 const BACKLOG: i32 = 1024;
 
+/// A port that needs no capability.
+const SOME_PORT: u16 = 8443;
+
+/// For tests, to which it does not matter which setting it is.
+#[cfg(test)]
+pub(super) fn bind(listen: &Listen, count: usize) -> anyhow::Result<(Vec<Bound>, String)> {
+    bind_setting("listen", listen, count)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,13 +237,36 @@ mod tests {
     #[test]
     fn a_port_in_use_is_an_error_even_when_its_owner_would_share_it() {
         let (_sockets, address) = bind(&loopback(), 1).expect("bound");
-        let again = Listen::Tcp(address.parse().expect("an address"));
+        let address: SocketAddr = address.parse().expect("an address");
+        let next = address.port().checked_add(1).unwrap_or(SOME_PORT);
         assert_eq!(
-            message(bind(&again, 1)),
+            message(bind_setting("admin", &Listen::Tcp(address), 1)),
             format!(
-                "cannot listen on {address}: it is already in use; stop the other process or choose another port"
+                "`admin`: cannot listen on {address}: it is already in use\nhint: write another port, for example \
+                 `admin: 127.0.0.1:{next}`, or stop the other process"
             )
         );
+    }
+
+    #[test]
+    fn a_hint_of_a_bind_error_is_an_address_that_yaml_takes() {
+        for (address, kind, expected) in [
+            (
+                "127.0.0.1:65535",
+                io::ErrorKind::AddrInUse,
+                "`listen: 127.0.0.1:8443`",
+            ),
+            ("[::1]:8080", io::ErrorKind::AddrInUse, "`listen: \"[::1]:8081\"`"),
+            (
+                "0.0.0.0:443",
+                io::ErrorKind::PermissionDenied,
+                "`listen: 0.0.0.0:8443`",
+            ),
+        ] {
+            let address = address.parse().expect("an address");
+            let error = explain("listen", address, kind.into()).to_string();
+            assert!(error.contains(&format!("for example {expected}, or ")), "{error}");
+        }
     }
 
     #[test]
@@ -215,7 +274,8 @@ mod tests {
         let elsewhere = Listen::Tcp("192.0.2.1:0".parse().expect("an address"));
         assert_eq!(
             message(bind(&elsewhere, 1)),
-            "cannot listen on 192.0.2.1:0: this machine does not have that address"
+            "`listen`: cannot listen on 192.0.2.1:0: this machine does not have that address\nhint: write one of its \
+             addresses, for example `listen: 127.0.0.1:0`"
         );
     }
 
@@ -225,7 +285,10 @@ mod tests {
         let listen = Listen::Unix(folder.path().join("coatroom.sock"));
         let (sockets, address) = bind(&listen, 2).expect("bound");
         assert_eq!(address, listen.to_string());
-        assert!(message(bind(&listen, 1)).ends_with("it is already in use; stop the other process"));
+        assert!(message(bind(&listen, 1)).ends_with(
+            "it is already in use\nhint: write another path, for example `listen: unix:/run/coatroom-2.sock`, or stop \
+             the other process"
+        ));
         drop(sockets);
         bind(&listen, 1).expect("the file was left behind, nobody listens");
         remove(&listen);

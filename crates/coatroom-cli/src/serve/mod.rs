@@ -3,8 +3,9 @@
 //! One data thread for each core, with a single-threaded runtime, a listening socket and upstream
 //! connections of its own, and one control runtime for everything that is shared: the provider,
 //! the stores, the admin listener, the signals. Nothing is bound before the configuration passed.
-//! On SIGTERM or SIGINT the process stops accepting, finishes what is in flight within a bound,
-//! cuts what is left and ends well; a second signal cuts at once.
+//! On SIGTERM or SIGINT the process turns unready, takes what was sent before, stops accepting,
+//! finishes what is in flight within a bound, cuts what is left and ends well; a second signal cuts
+//! at once.
 
 mod admin;
 mod connections;
@@ -24,7 +25,7 @@ use tokio::sync::{mpsc, watch};
 
 pub(crate) use admin::{Part, PartState};
 pub(crate) use data::{HttpService, Limits};
-pub(crate) use tls::Pem;
+pub(crate) use tls::{Certificate, Certificates, Pem};
 
 /// What is served where.
 pub(crate) struct ServeConfig {
@@ -33,7 +34,7 @@ pub(crate) struct ServeConfig {
     /// The admin listener; none turns it off.
     pub(crate) admin: Option<Listen>,
     /// TLS on the public listener.
-    pub(crate) tls: Option<Pem>,
+    pub(crate) tls: Option<Arc<Certificates>>,
     /// How many data cores; at least one is started.
     pub(crate) workers: usize,
     /// How long requests in flight may take after a signal.
@@ -139,13 +140,13 @@ where
 {
     let _inside = control.enter();
     let parts = build(control.handle())?;
-    let tls = config.tls.map(|pem| tls::server_config(&pem)).transpose()?;
+    let tls = config.tls.map(tls::server_config).transpose()?;
     let workers = config.workers.max(1);
 
-    let (listeners, listen) = listener::bind(&config.listen, workers).context("`listen`")?;
+    let (listeners, listen) = listener::bind_setting("listen", &config.listen, workers)?;
     let admin = match &config.admin {
         Some(admin) => {
-            let (sockets, address) = listener::bind(admin, 1).context("`admin`")?;
+            let (sockets, address) = listener::bind_setting("admin", admin, 1)?;
             sockets.into_iter().next().map(|socket| (socket, address))
         }
         None => None,
@@ -194,7 +195,9 @@ where
                 anyhow::bail!("a data core ended although nobody asked it to");
             }
         }
-        tracing::info!("stopping: no new connections, finishing requests in flight");
+        tracing::info!(
+            "stopping: what was sent before the signal is taken, then requests in flight are finished"
+        );
         readiness.drain();
         stopping.send_replace(true);
         let all_ended = async {
@@ -237,6 +240,7 @@ where
 {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(FILE_THREADS)
         .build_local(LocalOptions::default())
         .context("starting a data runtime")?;
     let outcome = runtime.block_on(async {
@@ -271,6 +275,9 @@ impl Drop for Ending {
             .send(outcome.unwrap_or_else(|| Err(anyhow::anyhow!("a data core panicked"))));
     }
 }
+
+/// How many threads of one core read files: more would wait for the disk, and each costs memory.
+const FILE_THREADS: usize = 16;
 
 /// Time beyond the drain until a data core counts as stuck.
 const GRACE: Duration = Duration::from_secs(2);
