@@ -6,7 +6,8 @@
 //! ```text
 //! why this case exists
 //! env NAME=value            an environment variable of the command
-//! key coatroom.key          a file with a generated key, mode 600
+//! key coatroom.key          a file with the key of that name, mode 600
+//! proxy-key p.key a.key     a file with the proxy's part of a key, mode 600
 //! certificate a.crt a.key   a generated certificate, mode 644, and its private key
 //! -- coatroom.yaml --       a file; `-- name 644 --` with another mode than 600
 //! …
@@ -18,6 +19,8 @@
 //!
 //! The folder is written as `[DIR]`. `COATROOM_TRANSCRIPTS=write` writes what came instead of
 //! comparing it; the canary test then still applies.
+
+mod generated;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -92,12 +95,16 @@ impl<'t> Transcript<'t> {
             } else if let Some(variable) = line.strip_prefix("env ") {
                 let (name, value) = variable.split_once('=').expect("env NAME=value");
                 command.env(name, value);
-            } else if let Some(name) = line.strip_prefix("key ") {
+            } else if let Some(names) = line.strip_prefix("proxy-key ") {
+                let (name, master) = names.split_once(' ').expect("proxy-key NAME KEY");
                 let key = Command::new(env!("CARGO_BIN_EXE_coatroom"))
-                    .arg("keygen")
+                    .current_dir(&folder)
+                    .args(["keygen", "--proxy", "--key", master])
                     .output()
                     .expect("keygen runs");
                 write_file(&folder.join(name), &String::from_utf8_lossy(&key.stdout), "600");
+            } else if let Some(name) = line.strip_prefix("key ") {
+                write_file(&folder.join(name), &key_of(name), "600");
             } else if let Some(names) = line.strip_prefix("certificate ") {
                 let (certificate, key) = names.split_once(' ').expect("certificate FILE FILE");
                 let made = rcgen::generate_simple_self_signed(["shop.example.com".to_owned()])
@@ -123,6 +130,16 @@ impl<'t> Transcript<'t> {
         .expect("a string takes all");
         came
     }
+}
+
+/// A key that depends on the name alone, so that its id is always the same.
+fn key_of(name: &str) -> String {
+    let name: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .take(40)
+        .collect();
+    format!("coatroom-key-1:{name:A<43}\n")
 }
 
 fn write_file(path: &Path, content: &str, mode: &str) -> PathBuf {

@@ -1,13 +1,25 @@
 //! The whole service in-process: the real Layer, a scripted provider, a cookie-keeping browser and
 //! a manual clock. One binary; no sleeps, no order.
 
+mod attack_cookies;
+mod attack_headers;
+mod attack_redirects;
+mod attack_sequences;
 mod cookies;
 mod cross_site;
 mod embedding;
 mod outages;
 mod proxy;
+mod proxy_only;
 mod refresh;
+mod reload;
 mod secrets;
 mod sign_in;
 mod sign_out;
 mod support;
+
+// the generators that the core is attacked with as well
+#[path = "../../../coatroom-core/tests/attacks/chance.rs"]
+mod chance;
+#[path = "../../../coatroom-core/tests/attacks/redirects/mod.rs"]
+mod redirects;

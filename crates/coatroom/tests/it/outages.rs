@@ -54,7 +54,7 @@ async fn sign_out_works_while_the_provider_is_down() {
     let rig = Rig::new().await;
     let signed_in = rig.signed_in().await;
     // another replica, started while the provider is down
-    let away = Rig::new().await;
+    let away = rig.replica();
     away.provider.script().discovery_down = true;
     let mut browser = away.browser();
     browser.jar = signed_in.jar;
@@ -77,11 +77,8 @@ async fn sign_out_does_not_wait_for_a_provider_that_hangs() {
     let rig = Rig::new().await;
     let signed_in = rig.signed_in().await;
     // another replica, for which the provider takes connections and says nothing
-    let silent = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a port");
-    let issuer = format!("http://{}", silent.local_addr().expect("bound"));
-    let away = Rig::with(|config| config.provider.issuer = issuer).await;
+    let away = rig.replica();
+    rig.provider.script().discovery_silent = true;
     let mut browser = away.browser();
     browser.jar = signed_in.jar;
     let sign_out = browser.fetch(Method::POST, "/auth/logout", "");

@@ -3,6 +3,7 @@
 use http::{Method, StatusCode};
 
 use crate::support::Rig;
+use crate::support::browser::Site;
 use crate::support::provider::{Fault, Rotation};
 
 #[tokio::test]
@@ -418,4 +419,89 @@ async fn a_late_duplicate_follows_a_long_chain_and_never_spins() {
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
     assert_eq!(rig.provider.count("refresh_token", 200), 51);
     assert_eq!(rig.provider.count("refresh_token", 400), 0);
+}
+
+#[tokio::test]
+async fn the_providers_own_limit_is_the_fourth_clock() {
+    let rig = Rig::new().await;
+    rig.provider.script().refresh_expires_in = Some(1200);
+    let mut browser = rig.signed_in().await;
+    let session = browser.session().await;
+    assert_eq!(session["session"]["provider_expires_in"], 1200);
+    assert_eq!(session["session"]["expires_in"], 1200);
+    rig.advance(290);
+    assert_eq!(browser.session().await["session"]["provider_expires_in"], 910);
+    // each refresh token has a life of its own
+    let answer = browser.fetch(Method::POST, "/auth/refresh", "").await;
+    assert_eq!(answer.json()["session"]["provider_expires_in"], 1200);
+    // a provider that stops telling takes the limit back
+    rig.provider.script().refresh_expires_in = None;
+    let answer = browser.fetch(Method::POST, "/auth/refresh", "").await;
+    assert!(answer.json()["session"]["provider_expires_in"].is_null());
+    assert_eq!(answer.json()["session"]["expires_in"], 43_200 - 290);
+}
+
+#[tokio::test]
+async fn a_refresh_token_that_stays_keeps_its_limit() {
+    let rig = Rig::new().await;
+    rig.provider.script().refresh = Rotation::Keep;
+    rig.provider.script().refresh_expires_in = Some(1200);
+    let mut browser = rig.signed_in().await;
+    rig.provider.script().refresh_expires_in = None;
+    rig.advance(200);
+    let answer = browser.fetch(Method::POST, "/auth/refresh", "").await;
+    assert_eq!(answer.json()["session"]["provider_expires_in"], 1000);
+    rig.advance(1000);
+    let answer = browser.fetch(Method::POST, "/auth/refresh", "").await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    assert!(!browser.is_signed_in().await);
+}
+
+#[tokio::test]
+async fn failing_sign_ins_of_strangers_never_hold_up_a_refresh() {
+    let rig = Rig::new().await;
+    let mut browser = rig.signed_in().await;
+    rig.provider.script().token_fault = Some(Fault::Answer(503, "text/plain", ""));
+    for _ in 0..5 {
+        let mut stranger = rig.browser();
+        let callback = stranger.start(&rig.provider, "mallory").await;
+        let answer = stranger.navigate(&callback, Site::Cross).await;
+        assert!(answer.location().contains("provider_unavailable"));
+    }
+    rig.provider.script().token_fault = None;
+    assert_eq!(
+        browser.fetch(Method::POST, "/auth/refresh", "").await.status,
+        StatusCode::OK
+    );
+}
+
+#[tokio::test]
+async fn a_token_endpoint_that_fails_refreshes_in_a_row_is_left_alone_for_a_while() {
+    let rig = Rig::new().await;
+    let mut browsers = Vec::new();
+    for _ in 0..6 {
+        browsers.push(rig.signed_in().await);
+    }
+    rig.provider.script().token_fault = Some(Fault::Answer(503, "text/plain", ""));
+    let refused = || rig.provider.count("refresh_token", 503);
+    for _ in 0..10 {
+        for browser in &mut browsers {
+            let answer = browser.fetch(Method::POST, "/auth/refresh", "").await;
+            assert_eq!(answer.error_code(), "provider_unavailable");
+            assert!(answer.headers.contains_key("retry-after"));
+            assert!(!answer.headers.contains_key("set-cookie"));
+        }
+    }
+    assert_eq!(refused(), 3);
+    rig.advance(1);
+    for browser in &mut browsers {
+        browser.fetch(Method::POST, "/auth/refresh", "").await;
+    }
+    assert_eq!(refused(), 4, "one asks after the rest");
+    rig.provider.script().token_fault = None;
+    rig.advance(10);
+    for browser in &mut browsers {
+        let answer = browser.fetch(Method::POST, "/auth/refresh", "").await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    }
 }

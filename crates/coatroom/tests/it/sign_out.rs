@@ -4,6 +4,7 @@ use http::{Method, StatusCode};
 
 use crate::support::Rig;
 use crate::support::browser::Site;
+use crate::support::provider::Fault;
 
 #[tokio::test]
 async fn a_user_signs_out_here_and_at_the_provider() {
@@ -245,15 +246,17 @@ async fn a_late_refusal_of_a_refresh_does_not_unearth_what_was_signed_out() {
     let mut browser = rig.signed_in().await;
     let before = browser.clone();
     // on another replica, so that this process remembers nothing
-    let other = Rig::new().await;
+    let other = rig.replica();
     let mut there = other.browser();
     there.jar = before.jar.clone();
+    rig.provider.script().token_fault = Some(Fault::Answer(
+        400,
+        "application/json",
+        r#"{"error":"invalid_grant"}"#,
+    ));
     let late = there.fetch_late(Method::POST, "/auth/refresh", "").await;
-    assert_eq!(
-        late.error_code(),
-        "session_expired",
-        "the other provider knows no such token"
-    );
+    assert_eq!(late.error_code(), "session_expired");
+    rig.provider.script().token_fault = None;
     browser.fetch(Method::POST, "/auth/logout", "").await;
     browser.store(&late.headers);
     browser.jar.extend(before.jar);

@@ -208,18 +208,25 @@ async fn a_unix_socket_has_no_address() {
 struct Tls {
     running: Running,
     roots: rustls::RootCertStore,
+    certificates: Arc<tls::Certificates>,
 }
 
 fn start_tls() -> Tls {
     let pem = tls::testing::localhost();
+    let certificates = tls::Certificates::new(&pem).expect("good");
+    let config = tls::server_config(certificates.clone()).expect("good");
+    Tls {
+        running: start(Some(config)),
+        roots: trusting(&pem),
+        certificates,
+    }
+}
+
+fn trusting(pem: &tls::Pem) -> rustls::RootCertStore {
     let mut roots = rustls::RootCertStore::empty();
     let certificate = CertificateDer::from_pem_slice(&pem.certificate).expect("a certificate");
     roots.add(certificate).expect("a root");
-    let config = tls::server_config(&pem).expect("good");
-    Tls {
-        running: start(Some(config)),
-        roots,
-    }
+    roots
 }
 
 impl Tls {
@@ -248,6 +255,22 @@ async fn under_tls_the_protocol_is_the_one_agreed() {
         let mut client = tls.connect(alpn).await;
         say(&mut client, "GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
         let answer = until(&mut client, "true").await;
+        assert!(answer.ends_with("HTTP/1.1 Some(127.0.0.1) true"), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_new_certificate_is_for_the_next_handshake_and_ends_no_connection() {
+    let mut tls = start_tls();
+    let mut open = tls.connect(&[b"http/1.1"]).await;
+    let next = tls::testing::localhost();
+    tls.certificates
+        .replace(tls::Certificate::parse(&next).expect("good"));
+    // whoever trusts the new one alone gets through, on a connection of its own
+    tls.roots = trusting(&next);
+    for client in [&mut tls.connect(&[b"http/1.1"]).await, &mut open] {
+        say(client, "GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let answer = until(client, "true").await;
         assert!(answer.ends_with("HTTP/1.1 Some(127.0.0.1) true"), "{answer}");
     }
 }
@@ -295,7 +318,7 @@ async fn a_client_that_stalls_is_dropped_in_time() {
         ),
     ] {
         let mut client = running.connect().await;
-        let start = tokio::time::Instant::now();
+        let start = Instant::now();
         say(&mut client, says).await;
         rest(&mut client).await;
         let took = start.elapsed();
@@ -310,7 +333,7 @@ async fn an_idle_connection_is_closed_in_time() {
     let mut client = running.connect().await;
     say(&mut client, "GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
     until(&mut client, "false").await;
-    let start = tokio::time::Instant::now();
+    let start = Instant::now();
     assert_eq!(rest(&mut client).await, "");
     assert!(start.elapsed() >= LIMITS.header_timeout);
 }
@@ -384,13 +407,76 @@ async fn on_stop_idle_connections_close_and_requests_in_flight_finish() {
     running.serving.await.expect("no panic").expect("a good end");
 }
 
+#[tokio::test(flavor = "local")]
+async fn what_was_sent_before_the_stop_is_answered_and_silence_is_closed() {
+    let running = start(None);
+    let mut kept = running.connect().await;
+    say(&mut kept, "GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    until(&mut kept, "false").await;
+
+    // From here to the stop nothing is awaited: the core neither accepts nor reads.
+    let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    assert_eq!(kept.try_write(request).expect("written"), request.len());
+    let mut fresh = sent_at_once(running.address, request);
+    let mut silent = sent_at_once(running.address, b"");
+    running.stop.send_replace(true);
+
+    for (name, client) in [("kept", &mut kept), ("fresh", &mut fresh)] {
+        let answer = rest(client).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{name}: {answer:?}");
+        assert!(answer.ends_with("false"), "{name}: {answer:?}");
+    }
+    assert_eq!(silent.read_u8().await.map_err(|error| error.kind()), CLOSED);
+    running.serving.await.expect("no panic").expect("a good end");
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn what_comes_within_the_last_call_is_answered() {
+    let running = start(None);
+    let mut kept = running.connect().await;
+    let request = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    say(&mut kept, request).await;
+    let before = until(&mut kept, "false").await;
+    assert!(!before.contains("connection: close"), "{before}");
+    running.stop.send_replace(true);
+
+    tokio::time::sleep(LAST_CALL / 2).await;
+    let mut fresh = sent_at_once(running.address, request.as_bytes());
+    let answer = until(&mut fresh, "false").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(
+        answer.contains("connection: close\r\n"),
+        "another request belongs elsewhere: {answer}"
+    );
+    // nobody is accepted any more, and who is connected is still heard
+    tokio::time::sleep(LAST_CALL).await;
+    say(&mut kept, request).await;
+    assert!(until(&mut kept, "false").await.starts_with("HTTP/1.1 200 OK\r\n"));
+    assert!(
+        TcpStream::connect(running.address).await.is_err(),
+        "nobody accepts"
+    );
+    running.serving.await.expect("no panic").expect("a good end");
+}
+
+/// The end of the stream, not a reset.
+const CLOSED: Result<u8, std::io::ErrorKind> = Err(std::io::ErrorKind::UnexpectedEof);
+
+/// A connection that the kernel has taken and nobody has accepted, with these bytes on it.
+fn sent_at_once(address: SocketAddr, bytes: &[u8]) -> TcpStream {
+    let mut stream = std::net::TcpStream::connect(address).expect("connected");
+    std::io::Write::write_all(&mut stream, bytes).expect("written");
+    stream.set_nonblocking(true).expect("set");
+    TcpStream::from_std(stream).expect("a stream")
+}
+
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn what_takes_too_long_to_finish_is_not_waited_for() {
     let running = start(None);
     let mut busy = running.connect().await;
     say(&mut busy, "GET /wait HTTP/1.1\r\nhost: a\r\n\r\n").await;
     running.gate.entered.notified().await;
-    let start = tokio::time::Instant::now();
+    let start = Instant::now();
     running.stop.send_replace(true);
     running.serving.await.expect("no panic").expect("a good end");
     assert!(start.elapsed() >= DRAIN && start.elapsed() < DRAIN * 2);

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use coatroom::clock::{Clock as _, ManualClock};
 use coatroom::{Matched, TokenHandler, TokenHandlerService};
 use coatroom_core::config::{Application, ApplicationConfig, ProviderConfig, RouteConfig, RouteTargetConfig};
-use coatroom_core::seal::{KeyRing, MasterKey};
+use coatroom_core::seal::{KeyRing, MasterKey, ProxyRing};
 use coatroom_core::secret::Secret;
 use coatroom_core::time::UnixTime;
 use http::{Request, Response};
@@ -79,10 +79,23 @@ impl Rig {
     /// The usual application, changed.
     pub(crate) async fn with(change: impl FnOnce(&mut ApplicationConfig)) -> Self {
         let provider = ScriptedProvider::start().await;
-        let mut config = config(&provider.issuer);
-        change(&mut config);
         let clock = Arc::new(ManualClock::new(START));
         provider.set_clock(clock.clone());
+        Self::of(provider, clock, change)
+    }
+
+    /// Another process with the same keys, at the same provider.
+    pub(crate) fn replica(&self) -> Self {
+        Self::of(self.provider.clone(), self.clock.clone(), |_| {})
+    }
+
+    fn of(
+        provider: ScriptedProvider,
+        clock: Arc<ManualClock>,
+        change: impl FnOnce(&mut ApplicationConfig),
+    ) -> Self {
+        let mut config = config(&provider.issuer);
+        change(&mut config);
         let handler = TokenHandler::builder(vec![checked(config)], keys())
             .clock(clock.clone())
             .build()
@@ -92,6 +105,26 @@ impl Rig {
         Self {
             provider,
             clock,
+            api,
+            handler,
+            service,
+        }
+    }
+
+    /// An instance beside this agent that only forwards API calls.
+    pub(crate) fn proxy_only(&self) -> Self {
+        let mut config = config(&self.provider.issuer);
+        config.provider = None;
+        let keys = ProxyRing::new(vec![MasterKey::parse(OLD_KEY).expect("a good key").proxy_key()]);
+        let handler = TokenHandler::builder(vec![checked(config)], keys.expect("one key is enough"))
+            .clock(self.clock.clone())
+            .build()
+            .expect("the handler builds");
+        let api = Api::default();
+        let service = handler.layer().layer(api.clone());
+        Self {
+            provider: self.provider.clone(),
+            clock: self.clock.clone(),
             api,
             handler,
             service,
@@ -123,9 +156,22 @@ impl Rig {
 
 /// A key ring that is the same in every test.
 pub(crate) fn keys() -> KeyRing {
-    let text = "coatroom-key-1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
-    KeyRing::new(vec![MasterKey::parse(text).expect("a good key")]).expect("one key is enough")
+    ring(&[OLD_KEY])
 }
+
+/// A ring of key files, the first one seals.
+pub(crate) fn ring(texts: &[&str]) -> KeyRing {
+    let keys = texts
+        .iter()
+        .map(|text| MasterKey::parse(text).expect("a good key"));
+    KeyRing::new(keys.collect()).expect("good keys")
+}
+
+/// The key of every test.
+pub(crate) const OLD_KEY: &str = "coatroom-key-1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+
+/// The key that takes its place.
+pub(crate) const NEW_KEY: &str = "coatroom-key-1:__79_Pv6-fj39vX08_Lx8O_u7ezr6uno5-bl5OPi4eA";
 
 /// The usual application as written.
 pub(crate) fn config(issuer: &str) -> ApplicationConfig {
@@ -148,6 +194,11 @@ pub(crate) fn config(issuer: &str) -> ApplicationConfig {
             resources: true,
             ..route("/media/")
         })
+}
+
+/// The provider of a test's configuration.
+pub(crate) fn provider_of(config: &mut ApplicationConfig) -> &mut ProviderConfig {
+    config.provider.as_mut().expect("the usual application has one")
 }
 
 /// A route to the wrapped service.

@@ -39,12 +39,16 @@ pub(crate) struct Script {
     counter: u64,
     /// Access-token life; none: no `expires_in`.
     pub(crate) expires_in: Option<u64>,
+    /// Refresh-token life as Keycloak says it; none: not said.
+    pub(crate) refresh_expires_in: Option<u64>,
     /// Whether refresh tokens are issued, and rotated.
     pub(crate) refresh: Rotation,
     /// What the token endpoint does instead of its work.
     pub(crate) token_fault: Option<Fault>,
     /// Whether discovery answers 503.
     pub(crate) discovery_down: bool,
+    /// Whether discovery takes requests and says nothing.
+    pub(crate) discovery_silent: bool,
     /// Members that replace those of the metadata.
     pub(crate) metadata: Value,
     /// Claims that replace those of the ID token; null removes one.
@@ -118,6 +122,8 @@ impl ScriptedProvider {
             refresh: Rotation::Rotate,
             token_fault: None,
             discovery_down: false,
+            discovery_silent: false,
+            refresh_expires_in: None,
             metadata: json!({}),
             claims: json!({}),
             padding: 0,
@@ -204,6 +210,15 @@ impl ScriptedProvider {
 }
 
 async fn discovery(State(shared): State<Arc<Shared>>) -> Response {
+    let silent = shared
+        .state
+        .lock()
+        .expect("no test panicked here")
+        .discovery_silent;
+    if silent {
+        // the connection stays open, and nothing comes
+        std::future::pending::<()>().await;
+    }
     let mut script = shared.state.lock().expect("no test panicked here");
     script.discovery_requests += 1;
     if script.discovery_down {
@@ -343,6 +358,9 @@ impl Script {
         self.issued.push(access_token);
         if let Some(seconds) = self.expires_in {
             answer["expires_in"] = seconds.into();
+        }
+        if let Some(seconds) = self.refresh_expires_in {
+            answer["refresh_expires_in"] = seconds.into();
         }
         let first = self.refresh_tokens.is_empty();
         if self.refresh == Rotation::Rotate || (self.refresh == Rotation::Keep && first) {
