@@ -5,7 +5,7 @@
 
 import { createServer } from 'node:http';
 
-import { closeServer, listen } from './provider.js';
+import { closeServer, listen, outage } from './provider.js';
 
 const LARGEST_BODY = 1024 * 1024;
 const SLOW_MILLISECONDS = 3000;
@@ -15,10 +15,14 @@ const SLOW_MILLISECONDS = 3000;
  *
  * `requests` holds `{method, url, headers, bodyLength, at}` of every request, with the headers as they came:
  * only tests may look at it, no answer is made of it.
+ * `observe` hears of every answered request: `{method, path, status, token, cookies}`, the last two as booleans.
  */
-export async function startApi({ host = '127.0.0.1', port = 0, slowMilliseconds = SLOW_MILLISECONDS } = {}) {
+export async function startApi({
+  host = '127.0.0.1', port = 0, slowMilliseconds = SLOW_MILLISECONDS, observe = () => {},
+} = {}) {
   const requests = [];
   const server = createServer((request, response) => {
+    response.once('finish', () => observe(inShort(request, response)));
     answer(request, response, { requests, slowMilliseconds }).catch((error) => {
       if (!response.headersSent) sendJson(response, 500, { error: 'server_error' });
       else response.destroy();
@@ -27,7 +31,13 @@ export async function startApi({ host = '127.0.0.1', port = 0, slowMilliseconds 
   });
   await listen(server, port, host);
   port = server.address().port;
-  return { url: `http://${host}:${port}`, port, requests, close: () => closeServer(server) };
+  return { url: `http://${host}:${port}`, port, requests, ...outage(server, port, host), close: () => closeServer(server) };
+}
+
+function inShort({ method, url, headers }, { statusCode }) {
+  return {
+    method, path: url.split('?')[0], status: statusCode, token: 'authorization' in headers, cookies: 'cookie' in headers,
+  };
 }
 
 async function answer(request, response, { requests, slowMilliseconds }) {

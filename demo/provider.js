@@ -35,12 +35,17 @@ export const DEFAULT_RESOURCE = 'https://api.coatroom.example';
  * @param {number} [options.refreshTokenPadding] the same for refresh tokens
  * @param {boolean} [options.rotateRefreshToken] each refresh replaces the refresh token; a reused one kills the family
  * @param {number} [options.refreshTokenTtl] seconds
+ * @param {boolean} [options.tellRefreshTokenLife] token answers carry `refresh_expires_in`, as Keycloak's do
  * @param {boolean} [options.expiresWithSession] refresh tokens die when the user leaves the provider
  * @param {string | null} [options.defaultResource] null: tokens without a resource (opaque, good for userinfo)
  * @param {Record<string, object>} [options.resources] further resources: identifier → oidc-provider's server info
  * @param {(name: string) => object} [options.claimsOf] claims of a login name, without `sub`
  * @param {{key: string, cert: string}} [options.tls] serve https
  * @param {typeof fetch} [options.fetch] for back-channel logout and `jwks_uri`; default: the global one
+ * @param {string} [options.stylesheet] CSS for the login, consent and sign-out pages; default: the library's own, which
+ *   asks for a web font
+ * @param {(request: {method: string, path: string, status: number, grant_type?: string}) => void} [options.observe]
+ *   hears of every answered request
  * @param {(configuration: object) => object} [options.configure] last word on oidc-provider's configuration
  */
 export async function startProvider({
@@ -63,12 +68,15 @@ export async function startProvider({
   refreshTokenPadding = 0,
   rotateRefreshToken = true,
   refreshTokenTtl = 14 * 24 * 60 * 60,
+  tellRefreshTokenLife = false,
   expiresWithSession = false,
   defaultResource = DEFAULT_RESOURCE,
   resources = {},
   claimsOf = claimsOfName,
   tls,
   fetch = globalThis.fetch,
+  stylesheet,
+  observe = () => {},
   configure = (configuration) => configuration,
 } = {}) {
   // Read at every use: a test may change them while the provider runs.
@@ -103,7 +111,9 @@ export async function startProvider({
   const provider = new Provider(issuer, configure(configurationFor({
     clients, settings, records, defaultResource, resources, claimsOf, fetch,
   })));
-  provider.use(recordRequests({ settings, requests, tokenRequests }));
+  provider.use(recordRequests({ settings, requests, tokenRequests, observe }));
+  if (tellRefreshTokenLife) provider.use(tellLife(records));
+  if (stylesheet) provider.use(restyle(stylesheet));
   provider.on('server_error', (_context, error) => console.error(`provider: ${error.stack ?? error}`));
   handle = provider.callback();
 
@@ -126,6 +136,8 @@ export async function startProvider({
     endProviderSessions() {
       for (const key of [...records.keys()]) if (key.startsWith('Session:')) records.delete(key);
     },
+    /** Nobody listens until `resume`; users, grants and tokens stay. */
+    ...outage(server, port, host),
     close: () => closeServer(server),
   };
 }
@@ -234,7 +246,7 @@ function opaqueBits(token, { accessTokenFormat, accessTokenPadding, refreshToken
   return 256 + padding * bitsPerCharacter;
 }
 
-function recordRequests({ settings, requests, tokenRequests }) {
+function recordRequests({ settings, requests, tokenRequests, observe }) {
   return async function record(context, next) {
     const isToken = context.method === 'POST' && context.path === '/token';
     if (isToken && settings.tokenDelay > 0) {
@@ -252,15 +264,37 @@ function recordRequests({ settings, requests, tokenRequests }) {
       await new Promise((resolve) => setTimeout(resolve, settings.tokenAnswerDelay));
     }
     const at = Date.now();
+    const grantType = context.oidc?.params?.grant_type ?? null;
     requests.push({ method: context.method, path: context.path, status: context.status, at });
+    observe({ method: context.method, path: context.path, status: context.status, grant_type: grantType });
     if (isToken) {
       tokenRequests.push({
-        grant_type: context.oidc?.params?.grant_type ?? null,
+        grant_type: grantType,
         status: context.status,
         error: context.body?.error ?? null,
         client_id: context.oidc?.client?.clientId ?? null,
         at,
       });
+    }
+  };
+}
+
+/** How long the refresh token of an answer can be used: the store knows. */
+function tellLife(records) {
+  return async function told(context, next) {
+    await next();
+    const token = context.path === '/token' ? context.body?.refresh_token : undefined;
+    const record = token && records.get(`RefreshToken:${token}`);
+    if (record) context.body.refresh_expires_in = Math.floor((record.expiresAt - Date.now()) / 1000);
+  };
+}
+
+/** The library's pages keep their markup and get another style sheet. */
+function restyle(stylesheet) {
+  return async function restyled(context, next) {
+    await next();
+    if (context.response.is('html') && typeof context.body === 'string') {
+      context.body = context.body.replace(/<style>[^]*?<\/style>/, () => `<style>${stylesheet}</style>`);
     }
   };
 }
@@ -327,6 +361,18 @@ export function listen(server, port, host) {
       resolve();
     });
   });
+}
+
+/** An outage of `server` for show: nobody listens on its port for a while. What it keeps in memory stays. */
+export function outage(server, port, host) {
+  return {
+    async suspend() {
+      if (server.listening) await closeServer(server);
+    },
+    async resume() {
+      if (!server.listening) await listen(server, port, host);
+    },
+  };
 }
 
 /** Stops `server` at once: connections that browsers keep open are cut. */

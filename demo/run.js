@@ -1,127 +1,140 @@
 // Starts the demo: an OpenID Provider, an API and Coatroom with a single-page application, all on loopback.
 //
 //   node run.js                            until ctrl-C
-//   node run.js --check [--screenshot F]   a headless Chromium signs in, looks around, signs out; then it exits
-//   --binary F   another Coatroom binary   --verbose   Coatroom's log on the terminal
+//   node run.js --https                    the same on https://localhost:8443, for Safari among others
+//   node run.js --check [--screenshot F]   a headless Chromium clicks through everything; then it exits
+//   --port N     another port for the application          --binary F   another Coatroom binary
+//   --verbose    Coatroom's log on the terminal
 //
 // It never listens beyond this machine, never waits without a bound, and ends only what it started.
 
-import { spawn, spawnSync } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
-import {
-  closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync,
-} from 'node:fs';
-import { createServer } from 'node:net';
+import { spawn } from 'node:child_process';
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
+import { get } from 'node:http';
+import { get as getTls } from 'node:https';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 import { startApi } from './api.js';
-import { listen, startProvider } from './provider.js';
+import { startControl } from './control.js';
+import { startProvider } from './provider.js';
+import { settle, STATE, Trouble } from './settings.js';
+import * as terminal from './terminal.js';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
-const STATE = join(HERE, '.state');
 const LOG = join(STATE, 'coatroom.log');
-const CONFIG = join(HERE, 'coatroom.yaml');
-
-// The same numbers as in coatroom.yaml.
-const APP = 'http://localhost:8080';
-const READY = 'http://127.0.0.1:9090/readyz';
-const PORTS = { application: 8080, admin: 9090, provider: 9000, api: 5001 };
 
 const READY_MILLISECONDS = 20_000;
 const STOP_MILLISECONDS = 5_000;
 const CHECK_MILLISECONDS = 120_000;
 
-/** A failure that needs words, not a stack. */
-class Trouble extends Error {}
-
 /** Somebody pressed ctrl-C. */
 class Interruption extends Error {}
-
-const { values: options } = parseArgs({
-  options: {
-    check: { type: 'boolean', default: false },
-    screenshot: { type: 'string' },
-    binary: { type: 'string', default: join(HERE, '..', 'target', 'release', 'coatroom') },
-    verbose: { type: 'boolean', default: false },
-  },
-});
 
 async function main() {
   const running = [];
   const interrupted = interruption();
   try {
-    const { exited } = await start(running, interrupted);
+    const options = read(process.argv.slice(2));
+    const demo = await start(options, running, interrupted);
     if (options.check) {
-      await Promise.race([check(), exited, interrupted, tooLong(CHECK_MILLISECONDS, 'The check')]);
+      await Promise.race([check(demo, options), demo.exited, interrupted, tooLong(CHECK_MILLISECONDS, 'The check')]);
     } else {
-      console.log(GREETING);
-      await Promise.race([exited, interrupted]);
+      const [config, log] = [demo.config, LOG].map((file) => relative(process.cwd(), file));
+      terminal.greeting({ url: demo.url, config, log: options.verbose ? 'below' : log, https: options.https });
+      await Promise.race([demo.exited, interrupted]);
     }
     return 0;
   } catch (error) {
-    if (error instanceof Interruption) return options.check ? 130 : 0;
-    console.error(error instanceof Trouble ? `\n${error.message}\n` : error);
+    if (error instanceof Interruption) return process.argv.includes('--check') ? 130 : 0;
+    if (error instanceof Trouble) terminal.failed(error.message);
+    else console.error(error);
     return 1;
   } finally {
     for (const stop of running.reverse()) await stop();
   }
 }
 
-/** Starts the three, and pushes onto `running` how to stop each. `exited` of the answer fails if Coatroom exits. */
-async function start(running, interrupted) {
+function read(args) {
+  let values;
+  try {
+    ({ values } = parseArgs({
+      args,
+      options: {
+        check: { type: 'boolean', default: false },
+        screenshot: { type: 'string' },
+        https: { type: 'boolean', default: false },
+        port: { type: 'string' },
+        binary: { type: 'string', default: join(HERE, '..', 'target', 'release', 'coatroom') },
+        verbose: { type: 'boolean', default: false },
+      },
+    }));
+  } catch (error) {
+    throw new Trouble(error.message);
+  }
+  if (values.port === undefined) return values;
+  const port = Number(values.port);
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) throw new Trouble('--port takes a number from 1 to 65535');
+  return { ...values, port };
+}
+
+/** Starts everything, and pushes onto `running` how to stop each. `exited` of the answer fails if Coatroom exits. */
+async function start(options, running, interrupted) {
   const binary = resolve(options.binary);
   if (!existsSync(binary)) {
     throw new Trouble(`There is no ${relative(process.cwd(), binary)} yet. Build it first:\n\n  cargo build --release`);
   }
-  await assertPortsAreFree();
-  const clientSecret = makeState(binary);
+  terminal.title('The Coatroom demo');
+  const settings = await settle({ binary, https: options.https, port: options.port });
+  const { url, ports, clientSecret } = settings;
+  // What happens before everything is up is Coatroom looking for the provider: nothing to look at.
+  let watched = false;
+  const watch = (show) => (...facts) => { if (watched) show(...facts); };
+  const part = async (name, address, work) => {
+    const from = performance.now();
+    const made = await work();
+    terminal.started(name, address, performance.now() - from);
+    return made;
+  };
 
-  const provider = await startProvider({ port: PORTS.provider, clientSecret });
+  const provider = await part('OpenID Provider', `http://127.0.0.1:${ports.provider}`, () => startProvider({
+    port: ports.provider,
+    clientSecret,
+    redirectUris: [`${url}/auth/callback`],
+    postLogoutRedirectUris: [`${url}/auth/logout/callback`],
+    refreshTokenTtl: 24 * 60 * 60,
+    tellRefreshTokenLife: true,
+    stylesheet: readFileSync(join(HERE, 'provider.css'), 'utf8'),
+    observe: watch((request) => terminal.request('provider', request, request.grant_type ?? '')),
+  }));
   running.push(provider.close);
-  const api = await startApi({ port: PORTS.api });
+  const api = await part('API', `http://127.0.0.1:${ports.api}`, () => startApi({
+    port: ports.api,
+    observe: watch((request) => terminal.request('api', request, whatCame(request))),
+  }));
   running.push(api.close);
+  const control = await startControl({ port: ports.control, origin: url, provider, api, report: watch(terminal.event) });
+  running.push(control.close);
 
-  const coatroom = startCoatroom(binary);
-  running.push(coatroom.stop);
-  await Promise.race([readiness(), coatroom.exited, interrupted]);
-  return coatroom;
+  const coatroom = await part('Coatroom', url, async () => {
+    const child = startCoatroom(binary, settings.config, options);
+    running.push(child.stop);
+    await Promise.race([readiness(settings, options), child.exited, interrupted]);
+    return child;
+  });
+  watched = !options.check;
+  return { ...settings, exited: coatroom.exited };
 }
 
-async function assertPortsAreFree() {
-  for (const [what, port] of Object.entries(PORTS)) {
-    const probe = createServer();
-    try {
-      await listen(probe, port, '127.0.0.1');
-    } catch (error) {
-      if (error.code !== 'EADDRINUSE') throw error;
-      throw new Trouble(`Port ${port} on 127.0.0.1 is taken, and the demo needs it (${what}).\n`
-        + 'Is the demo running in another terminal? Stop what uses the port and try again.');
-    }
-    await new Promise((done) => { probe.close(done); });
-  }
+function whatCame({ token, cookies }) {
+  return `${token ? 'with a token' : 'without a token'}, ${cookies ? 'with a COOKIE' : 'no cookie'}`;
 }
 
-/** Secrets of this demo, made once: the client's, and the key that seals the cookies. */
-function makeState(binary) {
-  mkdirSync(STATE, { recursive: true, mode: 0o700 });
-  const secretFile = join(STATE, 'client-secret');
-  if (!existsSync(secretFile)) writeFileSync(secretFile, randomBytes(32).toString('base64url'), { mode: 0o600 });
-
-  const keyFile = join(STATE, 'coatroom.key');
-  if (!existsSync(keyFile)) {
-    const { status, stdout, stderr, error } = spawnSync(binary, ['keygen'], { timeout: 10_000 });
-    if (status !== 0) throw new Trouble(`\`coatroom keygen\` failed: ${error?.message ?? stderr}`);
-    writeFileSync(keyFile, stdout, { mode: 0o600 });
-  }
-  return readFileSync(secretFile, 'utf8');
-}
-
-function startCoatroom(binary) {
+function startCoatroom(binary, config, options) {
   const log = options.verbose ? 'inherit' : openSync(LOG, 'w', 0o600);
   // A group of its own: ctrl-C reaches this process alone, which then stops the others in order.
-  const child = spawn(binary, ['serve', '--config', CONFIG], { stdio: ['ignore', log, log], detached: true });
+  const child = spawn(binary, ['serve', '--config', config], { stdio: ['ignore', log, log], detached: true });
   if (typeof log === 'number') closeSync(log);
 
   let stopping = false;
@@ -130,7 +143,7 @@ function startCoatroom(binary) {
     child.once('error', (error) => done(error.message));
   });
   const exited = gone.then((why) => {
-    if (!stopping) throw new Trouble(`Coatroom has stopped (${why}).\n${lastLines()}`);
+    if (!stopping) throw new Trouble(`Coatroom has stopped (${why}).\n${lastLines(options)}`);
   });
   // Whoever awaits it hears of it; nobody awaits it while stopping.
   exited.catch(() => {});
@@ -147,26 +160,47 @@ function startCoatroom(binary) {
 }
 
 /** Answers when Coatroom says it is ready and the application's page is there. */
-async function readiness() {
+async function readiness({ url, ports, tls }, options) {
   const deadline = Date.now() + READY_MILLISECONDS;
+  const ca = tls && readFileSync(tls.ca);
   let last;
   while (Date.now() < deadline) {
     try {
-      const answers = await Promise.all([READY, `${APP}/`].map((url) => fetch(url, { signal: AbortSignal.timeout(2_000) })));
-      last = answers.map(({ url, status }) => `${url}: ${status}`).join(', ');
-      if (answers.every(({ ok }) => ok)) return;
+      const addresses = [`http://127.0.0.1:${ports.admin}/readyz`, `${url}/`];
+      const statuses = await Promise.all(addresses.map((address) => statusOf(address, ca)));
+      last = addresses.map((address, at) => `${address}: ${statuses[at]}`).join(', ');
+      if (statuses.every((status) => status === 200)) return;
     } catch (error) {
-      last = error.cause?.code ?? error.message;
+      last = error.code ?? error.message;
     }
     await new Promise((done) => { setTimeout(done, 100); });
   }
-  throw new Trouble(`Coatroom is not ready after ${READY_MILLISECONDS / 1000} seconds (${last}).\n${lastLines()}`);
+  throw new Trouble(`Coatroom is not ready after ${READY_MILLISECONDS / 1000} seconds (${last}).\n${lastLines(options)}`);
 }
 
-async function check() {
+function statusOf(address, ca) {
+  return new Promise((done, fail) => {
+    const ask = address.startsWith('https:') ? getTls : get;
+    const options = { timeout: 2_000, ...(ca && { ca }) };
+    ask(address, options, (response) => {
+      response.resume();
+      done(response.statusCode);
+    }).once('error', fail).once('timeout', function stop() { this.destroy(new Error('no answer')); });
+  });
+}
+
+async function check({ url, tls, ports }, { screenshot }) {
   const { checkDemo } = await import('./check.js');
-  await checkDemo({ url: APP, screenshot: options.screenshot && resolve(options.screenshot) });
-  console.log('The demo works.');
+  console.log();
+  const from = performance.now();
+  await checkDemo({
+    url,
+    provider: `http://127.0.0.1:${ports.provider}`,
+    certificate: tls && readFileSync(tls.cert),
+    screenshot: screenshot && resolve(screenshot),
+    report: terminal.passed,
+  });
+  console.log(`\n  The demo works. ${terminal.dim(`${((performance.now() - from) / 1000).toFixed(1)} s`)}\n`);
 }
 
 /** A promise that fails at ctrl-C; a second one changes nothing, since stopping has a bound. */
@@ -185,24 +219,11 @@ function tooLong(milliseconds, what) {
   });
 }
 
-function lastLines() {
-  if (options.verbose) return '';
+function lastLines({ verbose }) {
+  if (verbose) return '';
   const lines = readFileSync(LOG, 'utf8').trimEnd().split('\n').slice(-20);
   return `The end of ${relative(process.cwd(), LOG)}:\n\n${lines.join('\n')}`;
 }
-
-const GREETING = `
-  The demo is running.
-
-    Open        ${APP}
-    Sign in as  any name with any password, for example alice
-
-  Behind it: an OpenID Provider on port ${PORTS.provider}, an API on port ${PORTS.api},
-  Coatroom's health on ${READY}.
-  Its log is demo/.state/coatroom.log; the configuration is demo/coatroom.yaml.
-
-  Stop everything with ctrl-C.
-`;
 
 // Not only the exit code: a check that took too long leaves a browser, which ends with this process.
 process.exit(await main());

@@ -31,12 +31,27 @@ export class TokenHandlerError extends Error {
   }
 }
 
-/** `basePath`: where the agent lives. `name`: what the tabs of one application share their lock under. */
-export function createCoatroom({ basePath = '/auth', name = 'coatroom' } = {}) {
+/**
+ * @param {object} [options]
+ * @param {string} [options.basePath] where the agent lives
+ * @param {string} [options.name] what the tabs of one application share their lock and their channel under
+ * @param {typeof fetch} [options.fetch] for those who want to watch the requests
+ */
+export function createCoatroom({
+  basePath = '/auth',
+  name = 'coatroom',
+  fetch = (url, options) => globalThis.fetch(url, options),
+} = {}) {
   const lastRefresh = sharedTimestamp(`${name}:refreshed-at`);
+  const tabs = new BroadcastChannel(`${name}:session`);
+  let sessionId = null;
 
   /** The session, also when signed out: `{is_logged_in, id_token_claims, access_token_expires_in, session}`. */
-  const session = () => agent('GET', '/session');
+  async function session() {
+    const answer = await agent('GET', '/session');
+    learn(answer.session?.id ?? null);
+    return answer;
+  }
 
   /** Leaves the page for the provider; the user comes back to `returnTo`, fragment included. */
   async function signIn({ returnTo = currentPath(), ...parameters } = {}) {
@@ -47,6 +62,7 @@ export function createCoatroom({ basePath = '/auth', name = 'coatroom' } = {}) {
   /** Ends the session here and then, by navigation, at the provider. */
   async function signOut() {
     const { logout_url: url } = await agent('POST', '/logout');
+    learn(null);
     location.assign(url ?? '/');
   }
 
@@ -74,6 +90,18 @@ export function createCoatroom({ basePath = '/auth', name = 'coatroom' } = {}) {
     return send(url, options);
   }
 
+  /** Calls `listener` when another tab has signed in or out: ask `session` then. */
+  function onChange(listener) {
+    tabs.addEventListener('message', () => listener());
+  }
+
+  /** Tells the other tabs what this one has learnt. They hear that something changed, not what. */
+  function learn(id) {
+    if (id === sessionId) return;
+    sessionId = id;
+    tabs.postMessage('changed');
+  }
+
   async function agent(method, path, parameters) {
     const body = method === 'POST' ? new URLSearchParams(parameters) : undefined;
     const response = await send(basePath + path, { method, body });
@@ -81,23 +109,23 @@ export function createCoatroom({ basePath = '/auth', name = 'coatroom' } = {}) {
     return response.json();
   }
 
-  return { session, signIn, signOut, refresh, fetch: call };
+  function send(url, options) {
+    const headers = new Headers(options.headers);
+    for (const [header, value] of Object.entries(HEADERS)) headers.set(header, value);
+    return fetch(url, {
+      signal: AbortSignal.timeout(TIMEOUT_MILLISECONDS),
+      ...options,
+      headers,
+      credentials: 'include',
+    });
+  }
+
+  return { session, signIn, signOut, refresh, fetch: call, onChange };
 }
 
 /** The token handler's word on an answer of `fetch`; null when the answer is the API's own, good or bad. */
 export async function errorOf(response) {
   return response.headers.has(ERROR_HEADER) ? TokenHandlerError.from(response) : null;
-}
-
-function send(url, options) {
-  const headers = new Headers(options.headers);
-  for (const [header, value] of Object.entries(HEADERS)) headers.set(header, value);
-  return fetch(url, {
-    signal: AbortSignal.timeout(TIMEOUT_MILLISECONDS),
-    ...options,
-    headers,
-    credentials: 'include',
-  });
 }
 
 /** Path, query and fragment of this page, without the mark of a failed sign-in. */
