@@ -5,14 +5,15 @@
 
 import { execFile, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { rename, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 
 import { request } from './http.js';
 import { Fatal, until, within } from './wait.js';
 
-const BINARY = resolve(process.env.COATROOM_BIN ?? join(import.meta.dirname, '../../target/release/coatroom'));
+/** The binary under test. */
+export const BINARY = resolve(process.env.COATROOM_BIN ?? join(import.meta.dirname, '../../target/release/coatroom'));
 const START_TIMEOUT = 20_000;
 const STOP_TIMEOUT = 5_000;
 
@@ -21,16 +22,13 @@ const STOP_TIMEOUT = 5_000;
  *
  * @param {object} options
  * @param {string} options.directory holds configuration, key and whatever the configuration names
- * @param {object} options.configuration what is written to coatroom.yaml, without `keys`
+ * @param {object} options.configuration what is written to coatroom.yaml; without `keys` a key is made
  * @param {Record<string, string>} [options.secrets] environment variables that the configuration refers to
  * @param {'ready' | 'alive'} [options.wait] `alive` when a part, such as the provider, is missing on purpose
  */
 export async function startCoatroom({ directory, configuration, secrets = {}, wait = 'ready' }) {
-  if (!existsSync(BINARY)) throw new Error(`no binary at ${BINARY}: build it, or set COATROOM_BIN`);
-  const { stdout: key } = await promisify(execFile)(BINARY, ['keygen'], { timeout: START_TIMEOUT });
-  await writeFile(join(directory, 'coatroom.key'), key, { mode: 0o600 });
-  const file = join(directory, 'coatroom.yaml');
-  await writeFile(file, toYaml({ ...configuration, keys: [{ file: 'coatroom.key' }] }));
+  if (!configuration.keys) await makeKey(join(directory, 'coatroom.key'));
+  const file = await writeConfiguration(directory, { keys: [{ file: 'coatroom.key' }], ...configuration });
 
   const log = [];
   const child = spawn(BINARY, ['serve', '--config', file], {
@@ -58,6 +56,8 @@ export async function startCoatroom({ directory, configuration, secrets = {}, wa
     admin: `http://${configuration.admin}`,
     /** Everything it wrote so far. */
     log: () => Buffer.concat(log).toString('utf8'),
+    /** Sends a signal and waits for nothing. */
+    signal: (name) => child.kill(name),
     /** SIGTERM; resolves with the exit code once it is gone. */
     async terminate() {
       child.kill('SIGTERM');
@@ -84,6 +84,21 @@ export async function startCoatroom({ directory, configuration, secrets = {}, wa
     throw error;
   }
   return coatroom;
+}
+
+/** `coatroom keygen` into a file that nobody else may read. */
+export async function makeKey(file) {
+  if (!existsSync(BINARY)) throw new Error(`no binary at ${BINARY}: build it, or set COATROOM_BIN`);
+  const { stdout: key } = await promisify(execFile)(BINARY, ['keygen'], { timeout: START_TIMEOUT });
+  await writeFile(file, key, { mode: 0o600 });
+}
+
+/** Writes `coatroom.yaml` into `directory`, whole or not at all. Answers its path. */
+export async function writeConfiguration(directory, configuration) {
+  const file = join(directory, 'coatroom.yaml');
+  await writeFile(`${file}.new`, typeof configuration === 'string' ? configuration : toYaml(configuration));
+  await rename(`${file}.new`, file);
+  return file;
 }
 
 /** The block style of YAML for what a configuration is made of: maps, lists, strings, numbers, booleans. */

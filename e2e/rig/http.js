@@ -1,6 +1,7 @@
 // HTTP without a browser: one request with exactly the headers given, and what a test does with a copy of cookies.
 //
-// It never follows a redirect, never keeps a cookie, and never asks the system's resolver: every name is loopback.
+// It never follows a redirect, never keeps a cookie, and asks the system's resolver only where it is told to: every
+// other name is loopback.
 
 import http from 'node:http';
 import https from 'node:https';
@@ -11,12 +12,18 @@ const LOOPBACK = '127.0.0.1';
  * One request. Answers `{status, headers, setCookies, text, json()}`.
  *
  * @param {string} url
- * @param {{method?: string, headers?: Record<string, string>, body?: string, ca?: string, timeout?: number}} [options]
+ * @param {object} [options]
+ * @param {string} [options.method]
+ * @param {Record<string, string>} [options.headers]
+ * @param {string} [options.body]
+ * @param {string} [options.ca]
+ * @param {number} [options.timeout] milliseconds
+ * @param {boolean} [options.systemResolver] for a server that listens on whatever `localhost` is first
  */
-export function request(url, { method = 'GET', headers = {}, body, ca, timeout = 15_000 } = {}) {
+export function request(url, { method = 'GET', headers = {}, body, ca, timeout = 15_000, systemResolver = false } = {}) {
   const client = url.startsWith('https:') ? https : http;
   return new Promise((resolve, reject) => {
-    const outgoing = client.request(url, { method, headers, ca, agent: false, lookup: toLoopback }, (response) => {
+    const outgoing = client.request(url, { method, headers, ca, agent: false, lookup: systemResolver ? undefined : toLoopback }, (response) => {
       const chunks = [];
       response.on('data', (chunk) => chunks.push(chunk));
       response.on('error', reject);

@@ -18,6 +18,7 @@ import { confirmSignOut, passLoginAndConsent } from './provider_pages.js';
 export const CLIENT_ID = 'shop';
 export const CLIENT_SECRET = 'only-for-these-tests-3VQmWb1o';
 export const FOREIGN = join(import.meta.dirname, '../foreign');
+const COOKIE_SESSION = { store: 'cookie', idle: '30m', absolute: '12h' };
 const TEST_TIMEOUT = 90_000;
 
 /**
@@ -41,6 +42,37 @@ export function scenario(name, { Rig: Kind = Rig, ...options }, body) {
   });
 }
 
+/**
+ * Coatroom's configuration for one application that has its API and its pages on one origin.
+ *
+ * @param {object} options
+ * @param {Rig} options.rig whose address, provider and API it is for
+ * @param {number} options.port
+ * @param {number} options.adminPort
+ * @param {object} options.pages the target of the route `/`
+ * @param {object} [options.app] more settings of the application
+ * @param {object} [options.top] more settings beside `apps`
+ */
+export function shopConfiguration({ rig, port, adminPort, pages, app = {}, top = {} }) {
+  return {
+    listen: `127.0.0.1:${port}`,
+    admin: `127.0.0.1:${adminPort}`,
+    ...top,
+    apps: {
+      shop: {
+        url: rig.url,
+        provider: rig.providerConfiguration(),
+        session: COOKIE_SESSION,
+        routes: {
+          '/api/': { upstream: rig.api.url, strip_prefix: true },
+          '/': pages,
+        },
+        ...app,
+      },
+    },
+  };
+}
+
 export class Rig {
   #cleanups = [];
 
@@ -59,7 +91,7 @@ export class Rig {
    */
   async start({
     callback = 'agent',
-    session = { store: 'cookie', idle: '30m', absolute: '12h' },
+    session = COOKIE_SESSION,
     provider = {},
     withoutProvider = false,
     pages = FOREIGN,
@@ -78,22 +110,13 @@ export class Rig {
     await cp(pages, join(this.directory, 'pages'), { recursive: true });
     await this.startCoatroom({
       wait: withoutProvider ? 'alive' : 'ready',
-      configuration: {
-        listen: `127.0.0.1:${port}`,
-        admin: `127.0.0.1:${adminPort}`,
-        apps: {
-          shop: {
-            url: this.url,
-            login: { callback },
-            provider: this.providerConfiguration(),
-            session,
-            routes: {
-              '/api/': { upstream: this.api.url, strip_prefix: true },
-              '/': { static: './pages' },
-            },
-          },
-        },
-      },
+      configuration: shopConfiguration({
+        rig: this,
+        port,
+        adminPort,
+        pages: { static: './pages' },
+        app: { login: { callback }, session },
+      }),
     });
   }
 
@@ -118,16 +141,18 @@ export class Rig {
 
   #providerOptions;
 
-  async startProvider() {
-    this.provider = await startProvider(this.#providerOptions);
+  /** @param {object} [options] what is different from the options of `start` */
+  async startProvider(options = {}) {
+    const provider = await startProvider({ ...this.#providerOptions, ...options });
+    this.provider = provider;
     /** Every token that the provider issued; only tests look at it. */
     this.issued = [];
-    this.provider.provider.on('grant.success', ({ body }) => {
+    provider.provider.on('grant.success', ({ body }) => {
       for (const kind of ['access_token', 'refresh_token', 'id_token']) {
         if (body?.[kind]) this.issued.push({ kind, token: body[kind] });
       }
     });
-    this.onStop(() => this.provider.close());
+    this.onStop(() => provider.close());
   }
 
   async startApi() {
