@@ -1,15 +1,15 @@
 # The few commands. Each target installs what it needs (Debian's packages, npm packages, crates).
 
-.PHONY: demo demo-check test lint e2e bench build
+.PHONY: demo demo-check test lint e2e load figures attacks bench build
 
-## Builds, starts a provider, an API and Coatroom, and says what to open.
+## Builds, starts a provider, an API and Coatroom, and says what to open. HTTPS=1 for Safari among others.
 demo: build demo/node_modules/.package-lock.json
-	node demo/run.js
+	node demo/run.js $(if $(HTTPS),--https)
 
 ## The demo, clicked through by a headless browser; screenshots go to target/demo/.
 demo-check: build
 	e2e/install.sh
-	node demo/run.js --check --screenshot target/demo/demo.png
+	node demo/run.js --check --screenshot target/demo/demo.png $(if $(HTTPS),--https)
 
 ## Everything that must pass: unit, in-process and end-to-end tests.
 test: build
@@ -26,6 +26,23 @@ lint:
 e2e: build
 	e2e/install.sh
 	cd e2e && npm test
+
+## Fifty users, two replicas: restarts, reloads, rotations and an outage of the provider; three minutes.
+load: build
+	e2e/install.sh
+	node e2e/load/run.js --long
+
+## How fast it starts, how large it is.
+figures: build
+	e2e/install.sh
+	node e2e/load/figures.js
+
+## The generators of attacks with many more cases than the tests run; five minutes.
+attacks:
+	COATROOM_CASES=50000 cargo test -p coatroom-core --test attacks -- --nocapture
+	COATROOM_CASES=50000 cargo test -p coatroom --test it attack -- --nocapture
+	COATROOM_CASES=20000 cargo test -p coatroom-cli --bin coatroom framing -- --nocapture
+	COATROOM_CASES=50000 cargo test -p coatroom --lib static_files -- --nocapture
 
 ## What the primitives cost.
 bench:
