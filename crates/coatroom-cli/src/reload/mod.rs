@@ -165,13 +165,13 @@ impl Reloader {
             let why = match hangups.recv_timeout(EVERY) {
                 Ok(()) => "SIGHUP",
                 Err(RecvTimeoutError::Timeout) if self.watch.has_changed() => "a file changed",
-                Err(RecvTimeoutError::Timeout) if again.as_ref().is_some_and(Again::is_due) => "tried again",
+                Err(RecvTimeoutError::Timeout) if again.as_ref().is_some_and(Again::is_due) => TRIED_AGAIN,
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             again = match self.reload(why) {
                 Outcome::Applied => None,
-                Outcome::Refused => Some(Again::after(again.filter(|_| why == "tried again"))),
+                Outcome::Refused => Some(Again::after(again.filter(|_| why == TRIED_AGAIN))),
             };
         }
     }
@@ -183,8 +183,8 @@ impl Reloader {
             Ok(loaded) => self.apply(loaded, why),
             Err(report) => {
                 let lines: Vec<_> = report.lines().collect();
-                // what is tried again and again is told once
-                let is_news = self.refused_for != lines;
+                // what is tried again and again by itself is told once; whoever asks is answered
+                let is_news = why != TRIED_AGAIN || self.refused_for != lines;
                 self.refused_for = lines;
                 for line in self.refused_for.iter().filter(|_| is_news) {
                     tracing::error!(
@@ -240,6 +240,9 @@ impl Reloader {
         Ok(())
     }
 }
+
+/// Why a refused configuration is read again without being asked to.
+const TRIED_AGAIN: &str = "tried again";
 
 /// The first pause before a refused configuration is tried again; each is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
