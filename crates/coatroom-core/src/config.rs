@@ -18,13 +18,24 @@ mod addresses;
 mod check;
 pub mod defaults;
 mod files;
+mod hsts;
+mod limits;
 mod policy;
 mod provider;
 mod routes;
+mod upstream;
 
 pub use check::check_together;
 pub use files::{FileHeaders, FilesConfig, PolicyChoice};
+pub use hsts::{Hsts, HstsConfig};
+pub use limits::{
+    AgentLimits, AgentLimitsConfig, LimitBy, RateLimit, RateLimitConfig, RouteLimit, RouteLimitConfig,
+};
 pub use policy::policy_weaknesses;
+pub use upstream::{
+    CallLimits, HealthCheck, HealthCheckConfig, PrivateKeyPem, UpstreamAddress, UpstreamConfig, UpstreamTls,
+    UpstreamTlsConfig, Upstreams,
+};
 
 /// One application as written.
 #[derive(Clone)]
@@ -49,8 +60,12 @@ pub struct ApplicationConfig {
     pub session: SessionConfig,
     /// The custom header every `fetch` carries; default `token-handler-version`.
     pub csrf_header: Option<String>,
+    /// How often the agent may be called; default: an office of some hundreds behind one address.
+    pub rate_limits: AgentLimitsConfig,
     /// Routes by path prefix.
     pub routes: Vec<RouteConfig>,
+    /// `Strict-Transport-Security`; default: written where `url` is `https` and not on loopback.
+    pub hsts: HstsConfig,
     /// Allows an `http://` url off loopback. Everything can be read on the way.
     pub danger_insecure_http: bool,
 }
@@ -116,6 +131,12 @@ pub struct RouteConfig {
     pub connect_timeout: Option<Duration>,
     /// Deadline for the upstream's response head; default 60 s.
     pub timeout: Option<Duration>,
+    /// How the upstream is reached, and what its calls are allowed.
+    pub upstream: UpstreamConfig,
+    /// How often it may be called; default: no limit.
+    pub rate_limit: Option<RouteLimitConfig>,
+    /// Whether the upstream also gets `Forwarded` (RFC 7239), beside `X-Forwarded-*`.
+    pub forwarded: bool,
     /// What the files of a static route are answered with.
     pub files: FilesConfig,
 }
@@ -123,8 +144,10 @@ pub struct RouteConfig {
 /// A route's target as written.
 #[derive(Clone)]
 pub enum RouteTargetConfig {
-    /// An API's origin, optionally with a base path.
+    /// An API: its origin, optionally with a base path, or `unix:` and the path of a socket.
     Upstream(String),
+    /// The same in several places: calls are balanced over them.
+    Upstreams(Vec<String>),
     /// A folder with the SPA's files.
     Static(PathBuf),
     /// A development server's origin, on loopback.
@@ -166,7 +189,9 @@ impl ApplicationConfig {
             provider: None,
             session: SessionConfig::default(),
             csrf_header: None,
+            rate_limits: AgentLimitsConfig::default(),
             routes: Vec::new(),
+            hsts: HstsConfig::default(),
             danger_insecure_http: false,
         }
     }
@@ -211,6 +236,9 @@ impl RouteConfig {
             body_limit: None,
             connect_timeout: None,
             timeout: None,
+            upstream: UpstreamConfig::default(),
+            rate_limit: None,
+            forwarded: false,
             files: FilesConfig::default(),
         }
     }
@@ -227,6 +255,7 @@ pub struct AppId(String);
 pub struct Origin(String);
 
 /// An application whose configuration passed every check.
+#[derive(Clone)]
 pub struct Application {
     /// The id.
     pub id: AppId,
@@ -248,6 +277,10 @@ pub struct Application {
     pub session: SessionLimits,
     /// The custom header.
     pub csrf_header: HeaderName,
+    /// `Strict-Transport-Security`.
+    pub hsts: Hsts,
+    /// How often the agent may be called.
+    pub rate_limits: AgentLimits,
     /// The routes, longest prefix first.
     pub routes: Vec<Route>,
 }
@@ -341,15 +374,33 @@ pub struct Route {
     pub connect_timeout: Duration,
     /// Response-head deadline.
     pub timeout: Duration,
+    /// What its calls are allowed beyond that.
+    pub limits: CallLimits,
+    /// How often it may be called.
+    pub rate_limit: Option<RouteLimit>,
+    /// Whether the upstream also gets `Forwarded`.
+    pub forwarded: bool,
     /// What the files of a static route are answered with.
     pub files: FileHeaders,
+}
+
+/// Whether an upstream is spoken to in HTTP/2 (RFC 9113 §3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Http2 {
+    /// Over TLS, where the upstream agrees by ALPN; HTTP/1.1 in the clear.
+    #[default]
+    Negotiated,
+    /// And in nothing else: in the clear with prior knowledge.
+    Always,
+    /// HTTP/1.1 only.
+    Never,
 }
 
 /// Where a route goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteTarget {
-    /// An API: origin plus base path (no trailing slash).
-    Upstream(Url),
+    /// An API, in one place or several.
+    Upstream(Arc<Upstreams>),
     /// A folder.
     Static(PathBuf),
     /// A development server: an origin on loopback.
@@ -444,10 +495,12 @@ pub(crate) mod testing {
             }),
             session: SessionConfig::default(),
             csrf_header: None,
+            rate_limits: AgentLimitsConfig::default(),
             routes: vec![
                 upstream("/api/", "http://127.0.0.1:5000", None),
                 files("/", "./dist"),
             ],
+            hsts: HstsConfig::default(),
             danger_insecure_http: false,
         }
     }
@@ -474,6 +527,9 @@ pub(crate) mod testing {
             body_limit: None,
             connect_timeout: None,
             timeout: None,
+            upstream: UpstreamConfig::default(),
+            rate_limit: None,
+            forwarded: false,
             files: FilesConfig::default(),
         }
     }

@@ -12,6 +12,8 @@ use url::Url;
 use super::addresses::{
     check_app_url, check_base_path, check_callback, check_home, check_hosts, check_origins, check_url,
 };
+use super::hsts::Hsts;
+use super::limits::check_agent_limits;
 use super::provider::check_provider;
 use super::routes::check_routes;
 use super::{
@@ -37,6 +39,8 @@ impl ApplicationConfig {
         let hosts = check_hosts(&self.hosts, url.as_ref().map(|(url, _)| url), &mut problems);
         let base_path = check_base_path(self.base_path.as_deref(), &mut problems);
         let csrf_header = check_csrf_header(self.csrf_header.as_deref(), &mut problems);
+        let hsts = Hsts::check(&self.hsts, url.as_ref().map(|(url, _)| url), &mut problems);
+        let rate_limits = check_agent_limits(&self.rate_limits, &mut problems);
         let is_proxy = self.provider.is_none();
         let provider = self
             .provider
@@ -73,6 +77,8 @@ impl ApplicationConfig {
                 provider: if is_proxy { None } else { Some(Arc::new(provider?)) },
                 session,
                 csrf_header: csrf_header?,
+                hsts,
+                rate_limits,
                 routes,
             })
         })();

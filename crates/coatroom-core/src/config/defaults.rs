@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use super::RateLimit;
+
 /// `base_path`.
 pub const BASE_PATH: &str = "/auth";
 
@@ -55,3 +57,55 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A route's `timeout`.
 pub const ROUTE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Upstreams in one list, at most.
+pub const MAX_UPSTREAMS: usize = 64;
+
+/// `health_check.interval`.
+pub const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// `health_check.interval`, at least.
+pub const MIN_HEALTH_INTERVAL: Duration = Duration::from_millis(100);
+
+/// `health_check.timeout`.
+pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// `health_check.healthy_threshold`.
+pub const HEALTHY_THRESHOLD: u32 = 2;
+
+/// `health_check.unhealthy_threshold`.
+pub const UNHEALTHY_THRESHOLD: u32 = 2;
+
+/// Both thresholds, at most.
+pub const MAX_HEALTH_THRESHOLD: u32 = 1000;
+
+/// `rate_limits.address`: an office of 500 behind one address signs in within the burst, and
+/// signing in takes about five requests of each.
+pub const AGENT_ADDRESS_LIMIT: RateLimit = RateLimit {
+    requests: 100,
+    per: Duration::from_secs(1),
+    burst: 5000,
+};
+
+/// `rate_limits.session`: several tabs that load at once, and then one that polls.
+pub const AGENT_SESSION_LIMIT: RateLimit = RateLimit {
+    requests: 5,
+    per: Duration::from_secs(1),
+    burst: 100,
+};
+
+/// Sign-outs of one session: each may ask the provider to revoke tokens. No address has such a
+/// limit, so that nobody can keep others from signing out.
+pub const SIGN_OUT_LIMIT: RateLimit = RateLimit {
+    requests: 1,
+    per: Duration::from_secs(1),
+    burst: 10,
+};
+
+/// The most requests that a limit may allow at once, or in one `per`.
+pub const MAX_RATE: u32 = 1_000_000;
+
+/// The longest `per`.
+pub const MAX_RATE_PERIOD: Duration = Duration::from_secs(60 * 60);
+/// `hsts.max_age`: 365 days.
+pub const HSTS_MAX_AGE: Duration = Duration::from_secs(365 * 24 * 60 * 60);

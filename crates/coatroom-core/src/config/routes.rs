@@ -3,12 +3,16 @@
 //! A route that could never be reached, or whose every request would have to be refused, is a
 //! problem here rather than a riddle later.
 
+use std::sync::Arc;
+
 use http::{HeaderName, Method};
 use url::Url;
 
 use super::addresses::is_plain;
 use super::check::{Insecure, Problems, check_deadline};
 use super::files::{Has, check_files};
+use super::limits::check_route_limit;
+use super::upstream::{UpstreamConfig, check_call_limits, check_no_upstream, check_upstreams};
 use super::{Auth, Origin, Route, RouteConfig, RouteTarget, RouteTargetConfig, defaults, is_loopback};
 use crate::cookie::is_ours;
 use crate::route::{self, NormalPath, RoutePrefix};
@@ -83,15 +87,16 @@ fn check_route(
     let public = match &written.target {
         RouteTargetConfig::Static(_) => Some("static files are public, they take no `auth`"),
         RouteTargetConfig::DevServer(_) => Some("a development server gets no token, it takes no `auth`"),
-        RouteTargetConfig::Upstream(_) | RouteTargetConfig::Inner => None,
+        RouteTargetConfig::Upstream(_) | RouteTargetConfig::Upstreams(_) | RouteTargetConfig::Inner => None,
     };
     let has = match &written.target {
         RouteTargetConfig::Static(_) => Has::Files,
-        RouteTargetConfig::DevServer(_) | RouteTargetConfig::Upstream(_) | RouteTargetConfig::Inner => {
-            Has::NoFiles
-        }
+        RouteTargetConfig::DevServer(_)
+        | RouteTargetConfig::Upstream(_)
+        | RouteTargetConfig::Upstreams(_)
+        | RouteTargetConfig::Inner => Has::NoFiles,
     };
-    let target = check_target(path, written.target, own, insecure, problems);
+    let target = check_target(path, written.target, &written.upstream, own, insecure, problems);
     let auth = match (written.auth.as_deref(), public) {
         (None, Some(_)) | (Some("none"), _) => Auth::None,
         (None | Some("required"), None) => Auth::Required,
@@ -145,6 +150,8 @@ fn check_route(
         defaults::ROUTE_TIMEOUT,
         problems,
     );
+    let limits = check_call_limits(path, &written.upstream, problems);
+    let rate_limit = check_route_limit(path, written.rate_limit.as_ref(), auth, problems);
     if problems.0.len() > before {
         return None;
     }
@@ -160,6 +167,9 @@ fn check_route(
         body_limit,
         connect_timeout,
         timeout,
+        limits,
+        rate_limit,
+        forwarded: written.forwarded,
         files,
     })
 }
@@ -167,52 +177,33 @@ fn check_route(
 fn check_target(
     path: &str,
     written: RouteTargetConfig,
+    upstream: &UpstreamConfig,
     own: Option<&Url>,
     insecure: Insecure,
     problems: &mut Problems,
 ) -> Option<RouteTarget> {
-    let text = match written {
-        RouteTargetConfig::Inner => return Some(RouteTarget::Inner),
+    let mut upstreams = |addresses: &[String]| {
+        let checked = check_upstreams(path, addresses, upstream, insecure, problems);
+        checked.map(|checked| RouteTarget::Upstream(Arc::new(checked)))
+    };
+    match &written {
+        RouteTargetConfig::Upstream(address) => return upstreams(std::slice::from_ref(address)),
+        RouteTargetConfig::Upstreams(addresses) => return upstreams(addresses),
+        RouteTargetConfig::Static(_) | RouteTargetConfig::DevServer(_) | RouteTargetConfig::Inner => {
+            check_no_upstream(path, upstream, problems);
+        }
+    }
+    match written {
         RouteTargetConfig::Static(folder) if folder.as_os_str().is_empty() => {
             problems.add(&["routes", path, "static"], "expected a folder", "static: ./dist");
-            return None;
+            None
         }
-        RouteTargetConfig::Static(folder) => return Some(RouteTarget::Static(folder)),
-        RouteTargetConfig::DevServer(text) => return check_dev_server(path, &text, own, problems),
-        RouteTargetConfig::Upstream(text) => text,
-    };
-    let at = ["routes", path, "upstream"];
-    let url = Url::parse(&text)
-        .ok()
-        .filter(|url| is_plain(url) && Origin::of(url).is_some());
-    let Some(mut url) = url else {
-        problems.add(
-            &at,
-            "expected an http or https URL without user, query and fragment",
-            "upstream: http://127.0.0.1:5000",
-        );
-        return None;
-    };
-    if !insecure.allows(&url) {
-        problems.add(
-            &at,
-            "plain http upstreams are for loopback only, the token could be read on the way (or `danger_insecure_http: true`)",
-            "upstream: https://api.internal",
-        );
-        return None;
+        RouteTargetConfig::Static(folder) => Some(RouteTarget::Static(folder)),
+        RouteTargetConfig::DevServer(text) => check_dev_server(path, &text, own, problems),
+        RouteTargetConfig::Inner | RouteTargetConfig::Upstream(_) | RouteTargetConfig::Upstreams(_) => {
+            Some(RouteTarget::Inner)
+        }
     }
-    if !NormalPath::parse(url.path()).is_ok_and(|normal| normal.as_str() == url.path()) {
-        problems.add(
-            &at,
-            "the upstream's base path is not in normal form",
-            "upstream: http://127.0.0.1:5000/base",
-        );
-        return None;
-    }
-    if let Some(bare) = url.path().strip_suffix('/').map(str::to_owned) {
-        url.set_path(&bare);
-    }
-    Some(RouteTarget::Upstream(url))
 }
 
 /// A development server hands out source code and runs what it is told to: it is for the one
@@ -292,8 +283,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::ApplicationConfig;
     use crate::config::testing::{checked, config, dev_server, files, upstream};
+    use crate::config::{ApplicationConfig, UpstreamAddress};
 
     const API: &str = "http://127.0.0.1:5000";
 
@@ -356,7 +347,10 @@ mod tests {
                     .check()
                     .ok()
                     .and_then(|application| match &application.routes.first()?.target {
-                        RouteTarget::Upstream(url) => Some(url.path().to_owned()),
+                        RouteTarget::Upstream(upstreams) => match upstreams.addresses.first()? {
+                            UpstreamAddress::Url(url) => Some(url.path().to_owned()),
+                            UpstreamAddress::Unix(_) => None,
+                        },
                         RouteTarget::Static(_) | RouteTarget::DevServer(_) | RouteTarget::Inner => None,
                     });
             assert_eq!(target.as_deref(), path, "{url}");
