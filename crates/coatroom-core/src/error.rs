@@ -94,6 +94,9 @@ pub enum Error {
     /// It did not answer in time.
     #[error("the upstream did not answer in time")]
     UpstreamTimeout,
+    /// The route has as many calls under way as it may have (`max_concurrent`).
+    #[error("the route has `max_concurrent` calls under way")]
+    UpstreamBusy,
     /// The folder with the application's files cannot be read.
     #[error("the folder of `static` cannot be read: {0}")]
     FilesUnavailable(String),
@@ -281,6 +284,15 @@ impl Error {
                 "the API did not answer in time",
                 Warn,
             ),
+            Self::UpstreamBusy => Answer {
+                retry_after: Some(BUSY_RETRY_AFTER),
+                ..answer(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "upstream_busy",
+                    "too many calls of this API are under way",
+                    Info,
+                )
+            },
             Self::FilesUnavailable(_) => answer(
                 StatusCode::BAD_GATEWAY,
                 "upstream_unavailable",
@@ -309,6 +321,9 @@ impl Error {
         }
     }
 }
+
+/// After how many seconds a call that met a full route is worth another try: calls are short.
+const BUSY_RETRY_AFTER: u32 = 1;
 
 impl From<std::convert::Infallible> for Error {
     /// So that a wrapped service that never fails needs no adapter.

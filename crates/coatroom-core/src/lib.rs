@@ -10,7 +10,7 @@
 //! ```
 //! use std::sync::Arc;
 //! use coatroom_core::config::{ApplicationConfig, ProviderConfig, RouteConfig, RouteTargetConfig};
-//! use coatroom_core::flow::Input;
+//! use coatroom_core::flow::{AnchorMemo, Input};
 //! use coatroom_core::handler::Handler;
 //! use coatroom_core::head::Head;
 //! use coatroom_core::oauth::{JwkSet, Metadata, ProviderSnapshot};
@@ -55,7 +55,7 @@
 //! // API call: without a session it is refused before anything else is looked at
 //! let head = Head { method: &Method::GET, target: "/api/orders", authority: None, protocol: None,
 //!     headers: &HeaderMap::new() };
-//! let refused = handler.api(&shop.routes[0], &head, now).err().unwrap();
+//! let refused = handler.api(&shop.routes[0], &head, now, &mut AnchorMemo::default()).err().unwrap();
 //! assert_eq!(refused.answer().code, "unauthorized");
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
@@ -70,6 +70,7 @@ pub mod head;
 pub mod headers;
 pub mod oauth;
 mod packed;
+pub mod peers;
 pub mod return_to;
 pub mod rng;
 pub mod route;

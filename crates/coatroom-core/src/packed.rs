@@ -17,6 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
+use crate::cookie::base64url;
 use crate::secret::Secret;
 
 /// A token in as few bytes as give it back unchanged.
@@ -35,14 +36,29 @@ pub(crate) fn pack(token: &Secret) -> Zeroizing<Vec<u8>> {
 
 /// The token that was packed, if these bytes are one.
 pub(crate) fn unpack(packed: &[u8]) -> Option<Secret> {
+    let mut text = unpack_behind(b"", packed)?;
+    // Moved out, not copied.
+    String::from_utf8(std::mem::take(&mut *text))
+        .ok()
+        .map(Secret::new)
+}
+
+/// The bytes of the token behind a prefix, in one buffer and without a copy.
+pub(crate) fn unpack_behind(prefix: &[u8], packed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let (&format, mut rest) = packed.split_first()?;
-    if format == RAW {
-        return Some(Secret::new(std::str::from_utf8(rest).ok()?));
-    }
-    // Room for the longest text these bytes can make: a string that grows leaves copies behind.
+    // Room for the longest text these bytes can make: a buffer that grows leaves copies behind.
     let room = rest.len().div_ceil(3).checked_mul(4)?;
-    let mut text = Zeroizing::new(vec![0; room.checked_add(usize::from(format).checked_mul(4)?)?]);
-    let mut end = 0_usize;
+    let room = room.checked_add(usize::from(format).checked_mul(4)?)?;
+    let mut text = Zeroizing::new(Vec::with_capacity(prefix.len().checked_add(room)?));
+    text.extend_from_slice(prefix);
+    if format == RAW {
+        text.extend_from_slice(rest);
+        return Some(text);
+    }
+    let mut end = text.len();
+    let capacity = text.capacity();
+    text.resize(capacity, 0);
+    let engine = base64url();
     for remaining in (0..format).rev() {
         let segment = if remaining == 0 {
             std::mem::take(&mut rest)
@@ -52,7 +68,7 @@ pub(crate) fn unpack(packed: &[u8]) -> Option<Secret> {
             rest = after;
             segment
         };
-        let written = URL_SAFE_NO_PAD.encode_slice(segment, text.get_mut(end..)?).ok()?;
+        let written = engine.encode_slice(segment, text.get_mut(end..)?).ok()?;
         end = end.checked_add(written)?;
         if remaining > 0 {
             *text.get_mut(end)? = b'.';
@@ -60,10 +76,7 @@ pub(crate) fn unpack(packed: &[u8]) -> Option<Secret> {
         }
     }
     text.truncate(end);
-    // Moved out, not copied.
-    String::from_utf8(std::mem::take(&mut *text))
-        .ok()
-        .map(Secret::new)
+    Some(text)
 }
 
 /// The segments of a token, if every one is base64url.

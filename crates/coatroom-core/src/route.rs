@@ -4,6 +4,8 @@
 //! see that one form. The application is found by `Host` (RFC 9110 §7.2, §7.4). This file never
 //! looks at a query to decide anything and never falls back to a default application or route.
 
+use std::borrow::Cow;
+
 use http::{Method, header};
 
 use crate::config::{Application, Auth, Route, RouteTarget};
@@ -13,7 +15,7 @@ use crate::head::{Head, Headers, Single};
 mod path;
 
 pub use path::{NormalPath, RoutePrefix, Target};
-use path::{below, skeleton};
+use path::{below, is_plain, skeleton};
 
 /// An endpoint of the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,14 +57,15 @@ pub enum Resolved<'a> {
 /// Finds the application that a request is for, by its `Host` or `:authority`.
 ///
 /// # Errors
-/// [`Error::Misdirected`] when the host is missing, repeated, unknown or contradicts the target.
+/// [`Error::Misdirected`] when the host is missing, unknown or contradicts the target,
+/// [`Error::InvalidRequest`] when there are several (RFC 9112 §3.2).
 pub fn find_application<'a>(
     applications: impl IntoIterator<Item = &'a Application>,
     head: &Head<'_, impl Headers>,
 ) -> Result<&'a Application, Error> {
     let host = match (head.single(&header::HOST), head.authority) {
         (Single::Ambiguous, _) => {
-            return Err(Error::Misdirected("exactly one Host header was expected"));
+            return Err(Error::InvalidRequest("exactly one `Host` header was expected"));
         }
         (Single::Absent, None) => return Err(Error::Misdirected("there is no Host header")),
         (Single::Absent, Some(authority)) => authority,
@@ -168,6 +171,13 @@ pub(crate) fn has_other_reading(
         return false;
     }
     let reading = skeleton(path.as_str());
+    // A plain path among plain prefixes is read by everybody as it is written.
+    if matches!(reading, Cow::Borrowed(_))
+        && is_plain(base_path)
+        && routes.iter().all(|route| route.prefix.is_plain())
+    {
+        return false;
+    }
     let read_as =
         |other: &str| other.len() >= route.prefix.skeleton.len() && below(&reading, other).is_some();
     let agent = below(path.as_str(), base_path).is_none() && read_as(&skeleton(base_path));
@@ -253,14 +263,19 @@ impl Route {
     /// The path and query as the route's target sees them: the normal path with or without the
     /// prefix, the query as received. A base path of the target goes in front.
     pub fn forwarded_target(&self, target: &Target<'_>) -> String {
-        let path = if self.strip_prefix {
-            self.prefix.strip(&target.path)
-        } else {
-            target.path.as_str()
-        };
+        let path = self.forwarded_path(&target.path);
         match target.query {
             None => path.to_owned(),
             Some(query) => [path, "?", query].concat(),
+        }
+    }
+
+    /// The path as the route's target sees it.
+    pub fn forwarded_path<'p>(&self, path: &'p NormalPath<'_>) -> &'p str {
+        if self.strip_prefix {
+            self.prefix.strip(path)
+        } else {
+            path.as_str()
         }
     }
 }
@@ -304,6 +319,9 @@ fn covers(route: &Route, other: &Route) -> bool {
 
 /// Two hosts are the same when only case and the default port of the application's scheme differ.
 fn same_host(application: &Application, one: &str, other: &str) -> bool {
+    if one == other && !one.is_empty() {
+        return true;
+    }
     let default_port = if application.url.as_str().starts_with("https:") {
         ":443"
     } else {
@@ -669,6 +687,35 @@ mod tests {
     }
 
     #[test]
+    fn several_hosts_are_refused_even_if_they_agree() {
+        let applications = [checked(config())];
+        for hosts in [
+            &["shop.example.com", "shop.example.com"][..],
+            &["shop.example.com", "evil.example"],
+            &["evil.example", "shop.example.com"],
+            &["shop.example.com", ""],
+            &["shop.ex\u{e4}mple.com"],
+        ] {
+            for authority in [None, Some("shop.example.com")] {
+                let mut headers = HeaderMap::new();
+                for host in hosts {
+                    let host = header::HeaderValue::from_bytes(host.as_bytes()).expect("a value");
+                    headers.append(header::HOST, host);
+                }
+                let head = Head {
+                    method: &Method::GET,
+                    target: "/",
+                    authority,
+                    protocol: None,
+                    headers: &headers,
+                };
+                let found = find_application(&applications, &head);
+                assert!(matches!(found, Err(Error::InvalidRequest(_))), "{hosts:?}");
+            }
+        }
+    }
+
+    #[test]
     fn an_application_is_found_by_its_host_only() {
         let shop = checked(ApplicationConfig {
             hosts: vec!["Shop.Internal:8080".to_owned()],
@@ -702,8 +749,6 @@ mod tests {
             (&[":443"], None, None),
             (&["127.0.0.1"], None, None),
             (&[], None, None),
-            (&["shop.example.com", "shop.example.com"], None, None),
-            (&["shop.example.com", "localhost:3000"], None, None),
             (&["shop.example.com"], Some("localhost:3000"), None),
             (&["shop.example.com"], Some("shop.internal:8080"), None),
             (&["shop.example.com"], Some(""), None),

@@ -11,6 +11,7 @@ use minicbor::{CborLen, Decode, Encode};
 use zeroize::Zeroizing;
 
 use crate::config::SessionLimits;
+use crate::headers::Authorization;
 use crate::packed::{pack, unpack};
 use crate::rng::{Rng, random};
 use crate::seal::digest8;
@@ -161,6 +162,27 @@ pub(crate) struct Anchor {
     pub(crate) ends_at: UnixTime,
     pub(crate) honoured_until: UnixTime,
     pub(crate) access_token: Secret,
+}
+
+/// The same for the proxy, which does nothing with the token but send it.
+#[derive(Clone)]
+pub(crate) struct ApiAnchor {
+    pub(crate) id: SessionId,
+    pub(crate) ends_at: UnixTime,
+    pub(crate) honoured_until: UnixTime,
+    pub(crate) authorization: Authorization,
+}
+
+impl ApiAnchor {
+    pub(crate) fn decode(plaintext: &[u8]) -> Option<Self> {
+        let record: AnchorRecord<'_> = minicbor::decode(plaintext).ok()?;
+        Some(Self {
+            id: SessionId(*record.id),
+            ends_at: UnixTime(record.ends_at),
+            honoured_until: UnixTime(record.honoured_until),
+            authorization: Authorization::unpack(record.access_token)?,
+        })
+    }
 }
 
 impl Anchor {

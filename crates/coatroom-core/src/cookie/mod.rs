@@ -17,7 +17,7 @@
 
 mod read;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod write;
 
 use std::borrow::Cow;
@@ -30,6 +30,7 @@ use crate::config::{AppId, Callback};
 use crate::error::Error;
 use crate::seal::{Purpose, digest8};
 
+pub(crate) use read::Candidate;
 pub use read::Jar;
 
 /// The cookies of one application.
@@ -239,18 +240,18 @@ fn is_base64url(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }
 
-/// Decodes with SIMD where base64 has it: decoding is the larger half of opening a cookie.
+/// With SIMD where base64 has it: decoding is the larger half of opening a cookie.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-type Base64Url = base64::engine::Simd;
+pub(crate) type Base64Url = base64::engine::Simd;
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-type Base64Url = base64::engine::GeneralPurpose;
+pub(crate) type Base64Url = base64::engine::GeneralPurpose;
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-fn base64url() -> Base64Url {
+pub(crate) fn base64url() -> Base64Url {
     Base64Url::url_safe(NO_PAD)
 }
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn base64url() -> Base64Url {
+pub(crate) fn base64url() -> Base64Url {
     Base64Url::new(&base64::alphabet::URL_SAFE, NO_PAD)
 }
 
@@ -272,7 +273,7 @@ const CHUNK_HEADER_LEN: usize = 10;
 
 /// What of a chunk's header is the same in all chunks of one write, and authenticated: the write id
 /// and the count.
-type WriteHeader = [u8; 9];
+pub(crate) type WriteHeader = [u8; 9];
 
 #[cfg(test)]
 mod tests {

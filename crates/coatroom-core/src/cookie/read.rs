@@ -163,11 +163,33 @@ impl Cookies {
         keys: &'a impl Opens,
     ) -> impl Iterator<Item = Opened> + 'a {
         let row = self.row(kind);
+        let candidates = Self::candidates_of(&row, jar);
+        candidates.filter_map(move |candidate| self.open_candidate(&row, &candidate, keys))
+    }
+
+    /// What may be cookies of a kind, in the order of [`Cookies::open`].
+    pub(crate) fn candidates<'a>(
+        &'a self,
+        kind: Kind,
+        jar: &'a Jar<'a>,
+    ) -> impl Iterator<Item = Candidate<'a>> + 'a {
+        Self::candidates_of(&self.row(kind), jar)
+    }
+
+    /// Opens one of them.
+    pub(crate) fn open_one(
+        &self,
+        kind: Kind,
+        candidate: &Candidate<'_>,
+        keys: &impl Opens,
+    ) -> Option<Opened> {
+        self.open_candidate(&self.row(kind), candidate, keys)
+    }
+
+    fn candidates_of<'a>(row: &Row<'a>, jar: &'a Jar<'a>) -> impl Iterator<Item = Candidate<'a>> + use<'a> {
         let wholes = jar.wholes(row.name.clone()).take(MAX_TRIED);
         let groups = jar.groups(row.name.clone()).take(MAX_TRIED);
-        wholes
-            .chain(groups)
-            .filter_map(move |candidate| self.open_candidate(&row, &candidate, keys))
+        wholes.chain(groups)
     }
 
     /// The pending sign-ins whose cookies were sent, each once.
@@ -189,7 +211,7 @@ impl Cookies {
     }
 
     fn open_candidate(&self, row: &Row<'_>, candidate: &Candidate<'_>, keys: &impl Opens) -> Option<Opened> {
-        let parts = candidate.parts.get(..usize::from(candidate.count))?;
+        let parts = candidate.parts();
         let encoded: usize = parts.iter().map(|part| part.len()).sum();
         // What the decoder's estimates come to, so that the buffer never grows.
         let mut sealed = Vec::with_capacity(encoded.div_ceil(4).saturating_mul(3));
@@ -206,10 +228,22 @@ impl Cookies {
 }
 
 /// A value that may open: whole, or all chunks of one write in order.
-struct Candidate<'a> {
+pub(crate) struct Candidate<'a> {
     header: Option<WriteHeader>,
     parts: [&'a [u8]; MAX_CHUNKS as usize],
     count: u8,
+}
+
+impl Candidate<'_> {
+    /// Its parts in order; one for a whole value.
+    pub(crate) fn parts(&self) -> &[&[u8]] {
+        self.parts.get(..usize::from(self.count)).unwrap_or_default()
+    }
+
+    /// What stands in front of its chunks.
+    pub(crate) fn header(&self) -> Option<WriteHeader> {
+        self.header
+    }
 }
 
 /// One chunk whose form is right.

@@ -13,20 +13,20 @@ use crate::rng::testing::Counter;
 use crate::seal::{KeyRing, MasterKey};
 
 /// The most plaintext that the anchor of `shop` holds in one cookie.
-pub(super) const WHOLE: usize = 3021;
+pub(crate) const WHOLE: usize = 3021;
 
-pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
-pub(super) fn cookies_of(application: &str) -> Cookies {
+pub(crate) fn cookies_of(application: &str) -> Cookies {
     let id = AppId::parse(application).expect("a good id");
     Cookies::new(&id, "/auth", &Callback::Agent).expect("a good path")
 }
 
-pub(super) fn shop() -> Cookies {
+pub(crate) fn shop() -> Cookies {
     cookies_of("shop")
 }
 
-pub(super) fn kinds() -> [Kind; 6] {
+pub(crate) fn kinds() -> [Kind; 6] {
     [
         Kind::Access,
         Kind::Session,
@@ -38,17 +38,17 @@ pub(super) fn kinds() -> [Kind; 6] {
 }
 
 /// A ring of the keys whose 43 characters start with these.
-pub(super) fn keys(of: &str) -> KeyRing {
+pub(crate) fn keys(of: &str) -> KeyRing {
     let key = |first| MasterKey::parse(&format!("coatroom-key-1:{first}{}", "A".repeat(42)));
     KeyRing::new(of.chars().map(|c| key(c).expect("a key")).collect()).expect("distinct keys")
 }
 
-pub(super) fn plaintext(length: usize) -> Vec<u8> {
+pub(crate) fn plaintext(length: usize) -> Vec<u8> {
     (0..length).map(|i| (i % 251) as u8).collect()
 }
 
 /// The plaintexts that open, in order.
-pub(super) fn open(table: &Cookies, kind: Kind, header: &str, keys: &KeyRing) -> Vec<Vec<u8>> {
+pub(crate) fn open(table: &Cookies, kind: Kind, header: &str, keys: &KeyRing) -> Vec<Vec<u8>> {
     let jar = Jar::new([header.as_bytes()]);
     table
         .open(kind, &jar, keys)
@@ -58,16 +58,16 @@ pub(super) fn open(table: &Cookies, kind: Kind, header: &str, keys: &KeyRing) ->
 
 /// Keeps what it is told, in the order of first setting.
 #[derive(Default, Clone)]
-pub(super) struct Browser(pub(super) Vec<(String, String)>);
+pub(crate) struct Browser(pub(super) Vec<(String, String)>);
 
 impl Browser {
-    pub(super) fn with(lines: &[HeaderValue]) -> Self {
+    pub(crate) fn with(lines: &[HeaderValue]) -> Self {
         let mut browser = Self::default();
         browser.keep(lines);
         browser
     }
 
-    pub(super) fn keep(&mut self, lines: &[HeaderValue]) {
+    pub(crate) fn keep(&mut self, lines: &[HeaderValue]) {
         for line in lines {
             let cookie = parse(line);
             let (name, value) = cookie.name_value();
@@ -80,7 +80,7 @@ impl Browser {
         }
     }
 
-    pub(super) fn header(&self) -> String {
+    pub(crate) fn header(&self) -> String {
         let pairs: Vec<_> = self
             .0
             .iter()
@@ -89,11 +89,11 @@ impl Browser {
         pairs.join("; ")
     }
 
-    pub(super) fn names(&self) -> Vec<&str> {
+    pub(crate) fn names(&self) -> Vec<&str> {
         self.0.iter().map(|(name, _)| name.as_str()).collect()
     }
 
-    pub(super) fn seal(&mut self, table: &Cookies, kind: Kind, plaintext: &[u8], keys: &KeyRing, seed: u64) {
+    pub(crate) fn seal(&mut self, table: &Cookies, kind: Kind, plaintext: &[u8], keys: &KeyRing, seed: u64) {
         let header = self.header();
         let jar = Jar::new([header.as_bytes()]);
         let lines = table.seal(kind, plaintext, HOUR, keys, &jar, &mut Counter(seed));
@@ -101,6 +101,6 @@ impl Browser {
     }
 }
 
-pub(super) fn parse(line: &HeaderValue) -> Cookie<'_> {
+pub(crate) fn parse(line: &HeaderValue) -> Cookie<'_> {
     Cookie::parse(line.to_str().expect("visible ASCII")).expect("a cookie")
 }

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::oauth::revocation::TokenTypeHint;
 use crate::secret::Secret;
 use crate::session::SessionId;
+use crate::time::UnixTime;
 
 /// The answer of an agent endpoint.
 #[must_use]
@@ -23,6 +24,8 @@ pub struct AgentResponse {
     pub json: Option<Value>,
     /// What has to happen beside the answer.
     pub effects: Effects,
+    /// A session whose clocks moved: its sockets and streams may go on for as long.
+    pub extended: Option<Extended>,
     /// What went wrong where the answer is a redirect all the same: to be logged and counted.
     pub failure: Option<Error>,
 }
@@ -35,6 +38,17 @@ pub struct Effects {
     pub ended: Vec<SessionId>,
     /// Tokens to be revoked at the provider, in the background.
     pub revoke: Vec<Revocation>,
+}
+
+/// The clocks of a session after a refresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extended {
+    /// Which session.
+    pub session: SessionId,
+    /// When it ends whatever the user does.
+    pub ends_at: UnixTime,
+    /// When it ends if the user does nothing more.
+    pub idle_ends_at: UnixTime,
 }
 
 /// A token to be revoked (RFC 7009).
@@ -70,6 +84,7 @@ impl AgentResponse {
             set_cookies,
             json: Some(json),
             effects: Effects::default(),
+            extended: None,
             failure: None,
         }
     }
@@ -84,6 +99,7 @@ impl AgentResponse {
             set_cookies,
             json: None,
             effects: Effects::default(),
+            extended: None,
             failure: None,
         })
     }

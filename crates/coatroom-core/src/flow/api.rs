@@ -1,24 +1,24 @@
 //! HOT PATH: a request head becomes a [`Decision`].
 //!
 //! Order: is there an anchor at all (401 without one) ▸ guard ▸ open ▸ tombstones ▸ clocks. No
-//! lock, no await, and no allocation but for the opened cookie. It never writes a cookie, never
-//! contacts the provider and never redirects.
+//! lock, no await, and no allocation but for the cookie that is opened and remembered. It never writes
+//! a cookie, never contacts the provider and never redirects.
 
 use std::sync::Arc;
 
 use http::HeaderMap;
 
+use super::memo::AnchorMemo;
 use crate::config::{Application, Auth, Route, RouteTarget};
-use crate::cookie::{Cookies, Jar, Kind};
+use crate::cookie::{Candidate, Cookies, Jar, Kind};
 use crate::error::Error;
 use crate::guard::{self, Class, Cors, TrustedRequest};
 use crate::handler::Handler;
 use crate::head::{Head, Headers};
-use crate::headers::{self, ClientFacts, Credential, ResponseRules};
+use crate::headers::{self, Authorization, ClientFacts, Credential, ResponseRules};
 use crate::route::Resolved;
 use crate::seal::{KeyRing, Opens, ProxyRing};
-use crate::secret::Secret;
-use crate::session::{Anchor, SessionId};
+use crate::session::{ApiAnchor, SessionId};
 use crate::time::UnixTime;
 use crate::tombstones::Tombstones;
 
@@ -31,8 +31,21 @@ pub struct Decision<'a> {
 /// Proof that a request may carry the session's token. Exists only for a trusted request whose
 /// anchor opened, is not tombstoned, and is within its clocks.
 struct Forward {
-    access_token: Secret,
-    session_id: SessionId,
+    /// None once it is written.
+    authorization: Option<Authorization>,
+    session: SessionFacts,
+}
+
+/// What an API call shows of its session: the anchor holds no claims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionFacts {
+    /// Its id.
+    pub id: SessionId,
+    /// When it ends at the latest, as far as its cookie knows: at the absolute limit, or when its
+    /// tokens can no longer be had. A refresh may move the latter.
+    pub ends_at: UnixTime,
+    /// Until when its access token is attached; after that the client has to refresh.
+    pub honoured_until: UnixTime,
 }
 
 /// The decisions of an instance that forwards API calls and does nothing else: no sign-in, no
@@ -69,14 +82,15 @@ impl ProxyHandler {
         route: &Route,
         head: &Head<'_, H>,
         now: UnixTime,
+        memo: &mut AnchorMemo,
     ) -> Result<Decision<'_>, Error> {
         let (app, keys, cookies) = (&*self.app, &*self.keys, &self.cookies);
-        Proxy { app, keys, cookies }.api(route, head, now)
+        Proxy { app, keys, cookies }.api(route, head, now, memo)
     }
 }
 
 impl Handler {
-    /// Decides about a call to a proxied route.
+    /// Decides about a call to a proxied route. The memo is this handler's alone; a fresh one does.
     ///
     /// # Errors
     /// [`Error::Unauthorized`], [`Error::AccessTokenExpired`], [`Error::SessionExpired`] (401);
@@ -87,8 +101,9 @@ impl Handler {
         route: &Route,
         head: &Head<'_, H>,
         now: UnixTime,
+        memo: &mut AnchorMemo,
     ) -> Result<Decision<'_>, Error> {
-        self.proxy().api(route, head, now)
+        self.proxy().api(route, head, now, memo)
     }
 
     /// Every tombstone of a session that the request shows.
@@ -124,6 +139,7 @@ impl<'a, K: Opens> Proxy<'a, K> {
         route: &Route,
         head: &Head<'_, H>,
         now: UnixTime,
+        memo: &mut AnchorMemo,
     ) -> Result<Decision<'a>, Error> {
         let class = Class::of(&Resolved::Proxy { index: 0, route });
         let public = matches!(route.target, RouteTarget::Static(_) | RouteTarget::DevServer(_));
@@ -141,11 +157,15 @@ impl<'a, K: Opens> Proxy<'a, K> {
             return self.signed_out(route, head, Error::Unauthorized("no session cookie"));
         }
         let trusted = guard::trust(class, head, self.app)?;
-        match self.anchor(&jar, now)? {
+        match self.anchor(&jar, now, memo)? {
             Visible::Anchor(anchor) if anchor.honoured_until > now => {
                 let forward = Forward {
-                    access_token: anchor.access_token,
-                    session_id: anchor.id,
+                    authorization: Some(anchor.authorization),
+                    session: SessionFacts {
+                        id: anchor.id,
+                        ends_at: anchor.ends_at,
+                        honoured_until: anchor.honoured_until,
+                    },
                 };
                 Ok(Decision {
                     trusted,
@@ -163,12 +183,12 @@ impl<'a, K: Opens> Proxy<'a, K> {
         }
     }
 
-    fn anchor(&self, jar: &Jar<'_>, now: UnixTime) -> Result<Visible, Error> {
+    fn anchor(&self, jar: &Jar<'_>, now: UnixTime, memo: &mut AnchorMemo) -> Result<Visible, Error> {
         let tombstones = self.tombstones(Kind::Ended, jar);
-        let mut best: Option<Anchor> = None;
+        let mut best: Option<ApiAnchor> = None;
         let mut other = Visible::Nothing;
-        for opened in self.cookies.open_with(Kind::Access, jar, self.keys) {
-            let Some(anchor) = Anchor::decode(opened.plaintext()) else {
+        for candidate in self.cookies.candidates(Kind::Access, jar) {
+            let Some(anchor) = self.open(&candidate, now, memo) else {
                 continue;
             };
             if tombstones.has_session(anchor.id) {
@@ -188,6 +208,16 @@ impl<'a, K: Opens> Proxy<'a, K> {
             }
         }
         Ok(best.map_or(other, Visible::Anchor))
+    }
+
+    fn open(&self, candidate: &Candidate<'_>, now: UnixTime, memo: &mut AnchorMemo) -> Option<ApiAnchor> {
+        if let Some(known) = memo.recall(candidate, now) {
+            return Some(known);
+        }
+        let opened = self.cookies.open_one(Kind::Access, candidate, self.keys)?;
+        let anchor = ApiAnchor::decode(opened.plaintext())?;
+        memo.remember(candidate, &anchor, now);
+        Some(anchor)
     }
 
     fn tombstones(&self, kind: Kind, jar: &Jar<'_>) -> Tombstones {
@@ -218,7 +248,7 @@ impl<'a, K: Opens> Proxy<'a, K> {
 }
 
 enum Visible {
-    Anchor(Anchor),
+    Anchor(ApiAnchor),
     Over,
     SignedOut,
     Nothing,
@@ -226,28 +256,36 @@ enum Visible {
 
 impl Decision<'_> {
     /// The session whose token is attached, if one is.
-    pub fn session_id(&self) -> Option<SessionId> {
-        self.forward.as_ref().map(|forward| forward.session_id)
+    pub fn session(&self) -> Option<SessionFacts> {
+        self.forward.as_ref().map(|forward| forward.session)
     }
 
     /// Makes a request's headers those that an upstream may see: takes off what is not the
     /// client's to say, then writes the token and what we know of the client.
     ///
     /// # Errors
-    /// [`Error::Provider`] when the token fits into no header.
+    /// [`Error::InvalidRequest`] for a header name with an underscore, [`Error::Provider`] when the
+    /// token fits into no header.
     pub fn write_request(
-        &self,
+        &mut self,
         headers: &mut HeaderMap,
         application: &Application,
         route: &Route,
         client: &ClientFacts,
     ) -> Result<(), Error> {
-        headers::strip_request(headers, application, route, &self.trusted);
+        headers::strip_request(headers, application, route, &self.trusted)?;
         if let RouteTarget::DevServer(url) = &route.target {
             headers::write_dev_server_origin(headers, application, url);
         }
-        let token = self.forward.as_ref().map(|forward| &forward.access_token);
-        headers::write_ours(headers, application, token, client)
+        let authorization = self
+            .forward
+            .as_mut()
+            .and_then(|forward| forward.authorization.take());
+        headers::write_ours(headers, application, authorization, client)?;
+        if route.forwarded {
+            headers::write_forwarded(headers, application, client);
+        }
+        Ok(())
     }
 
     /// What has to happen to the upstream's answer.

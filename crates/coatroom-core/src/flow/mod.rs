@@ -10,16 +10,18 @@ mod exchange;
 mod input;
 mod login;
 mod logout;
+mod memo;
 mod refresh;
 #[cfg(test)]
 mod sizes;
 mod status;
 mod visible;
 
-pub use answer::{AgentResponse, Effects, Refusal, Revocation};
-pub use api::{Decision, ProxyHandler};
+pub use answer::{AgentResponse, Effects, Extended, Refusal, Revocation};
+pub use api::{Decision, ProxyHandler, SessionFacts};
 pub use exchange::{CodeExchange, SignedIn};
 pub use input::Input;
 pub use login::Arrival;
 pub use logout::Revoked;
+pub use memo::AnchorMemo;
 pub use refresh::{Follow, IdToken, Redemption, Refresh, Refreshed};

@@ -11,7 +11,7 @@ use crate::cookie::{Jar, Kind};
 use crate::error::Error;
 use crate::flow::exchange::{Verifying, tokens};
 use crate::flow::visible::{Ended, State};
-use crate::flow::{AgentResponse, Effects, Input, Refusal};
+use crate::flow::{AgentResponse, Effects, Extended, Input, Refusal};
 use crate::handler::{Handler, MemoryKey};
 use crate::oauth::id_token::same_subject;
 use crate::oauth::token;
@@ -250,10 +250,15 @@ impl Handler {
                     session.last_active = context.now;
                 }
                 let set_cookies = self.session_cookies(&session, &jar, context)?;
-                Ok(AgentResponse::json(
-                    self.session_json(&session, context.now),
-                    set_cookies,
-                ))
+                let limits = &self.app.session;
+                let extended = Extended {
+                    session: session.id,
+                    ends_at: session.ends_at(limits),
+                    idle_ends_at: session.idle_ends_at(limits),
+                };
+                let mut answer = AgentResponse::json(self.session_json(&session, context.now), set_cookies);
+                answer.extended = Some(extended);
+                Ok(answer)
             }
             Err(error @ Error::GrantEnded) => {
                 let set_cookies = self.bury(refresh, &jar, context)?;

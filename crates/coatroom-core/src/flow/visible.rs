@@ -52,6 +52,15 @@ impl From<Ended> for Error {
 }
 
 impl Handler {
+    /// The session that an agent request shows first, whatever else is wrong with it: for counting,
+    /// and for nothing else. Nobody but us can make one up.
+    pub fn shown_session(&self, headers: &http::HeaderMap) -> Option<SessionId> {
+        self.cookies
+            .open(Kind::Access, &self.jar(headers), &self.keys)
+            .find_map(|opened| Anchor::decode(opened.plaintext()))
+            .map(|anchor| anchor.id)
+    }
+
     /// Looks at the cookies of an agent request.
     pub(crate) fn visible(&self, jar: &Jar<'_>, now: UnixTime) -> Visible {
         let tombstones = self.tombstones(jar);

@@ -26,6 +26,9 @@ enum Rewritten {
 }
 
 fn rewritten(headers: &HeaderMap) -> Rewritten {
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        return Rewritten::Value(HeaderValue::from_static("private"));
+    }
     let mut kept = vec![&b"private"[..]];
     let mut no_store = false;
     let mut must_understand = false;

@@ -41,7 +41,9 @@ impl<'a> NormalPath<'a> {
             return Err(Error::InvalidRequest("the path does not start with a slash"));
         }
         if path.bytes().all(|b| b == b'/' || is_pchar(b)) {
-            check_segments(path)?;
+            if path.contains('.') || path.as_bytes().windows(2).any(|two| two == b"//") {
+                check_segments(path)?;
+            }
             return Ok(Self(Cow::Borrowed(path)));
         }
         let normal = rewrite(path)?;
@@ -110,6 +112,11 @@ impl RoutePrefix {
         below(path.as_str(), &self.path).is_some()
     }
 
+    /// Whether every reader takes it for what it says.
+    pub(super) fn is_plain(&self) -> bool {
+        self.path == self.skeleton
+    }
+
     /// Whether this prefix is `path` or below it, so that `path` always comes first.
     pub(crate) fn is_at_or_below(&self, path: &str) -> bool {
         below(&self.path, path).is_some()
@@ -133,12 +140,16 @@ pub(super) fn below<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
 
 /// RFC 3986 §3.3, without percent-encoding.
 fn is_pchar(byte: u8) -> bool {
-    is_unreserved(byte) || b"!$&'()*+,;=:@".contains(&byte)
+    is_unreserved(byte)
+        || matches!(
+            byte,
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@'
+        )
 }
 
 /// RFC 3986 §2.3.
 fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 /// Refuses empty segments (but for a trailing slash) and segments that are nothing but dots once
@@ -217,14 +228,22 @@ fn check_escapes(normal: &str) -> Result<(), Error> {
     Err(Error::InvalidRequest("the path is encoded too many times"))
 }
 
+/// Whether no reader takes a normal path for anything but what it says, see [`skeleton`].
+pub(super) fn is_plain(normal: &str) -> bool {
+    let mut after_dot = false;
+    let plain = normal.bytes().all(|b| {
+        let droppable = after_dot && b == b'/';
+        after_dot = b == b'.';
+        !droppable && !matches!(b, b'%' | b';' | b'A'..=b'Z')
+    });
+    plain && !after_dot
+}
+
 /// What a reader that drops everything droppable sees: fully decoded, without path parameters, a
 /// query or fragment that only shows then, trailing dots and blanks, case, compatibility forms
 /// (NFKC), and empty segments. No trailing slash; empty for the root.
 pub(super) fn skeleton(normal: &str) -> Cow<'_, str> {
-    let plain = normal.bytes().all(|b| !matches!(b, b'%' | b';' | b'A'..=b'Z'))
-        && !normal.contains("./")
-        && !normal.ends_with('.');
-    if plain {
+    if is_plain(normal) {
         return Cow::Borrowed(normal.strip_suffix('/').unwrap_or(normal));
     }
     let mut text = Cow::Borrowed(normal);

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use super::{KeyError, MasterKey, length_prefix};
 use crate::config::AppId;
 use crate::rng::{Rng, random};
+use crate::secret::wipe;
 
 /// The keys of a deployment: the first seals, every one opens.
 ///
@@ -246,18 +247,13 @@ impl Opened {
     }
 }
 
-/// A buffer that is zeroed when dropped: by one `memset`, where `Zeroizing` writes each byte on its
-/// own, which on a hot path costs more than the decryption.
+/// A buffer that is zeroed when dropped: opening in place leaves bytes behind the plaintext.
 #[derive(Clone, Default)]
 struct Wiped(Vec<u8>);
 
 impl Drop for Wiped {
     fn drop(&mut self) {
-        self.0.clear();
-        // All of the capacity: opening in place leaves bytes behind the plaintext.
-        self.0.resize(self.0.capacity(), 0);
-        // For the compiler somebody looks at the zeros now.
-        zeroize::optimization_barrier(self.0.as_slice());
+        wipe(&mut self.0);
     }
 }
 

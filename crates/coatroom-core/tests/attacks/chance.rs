@@ -56,6 +56,6 @@ pub(crate) fn report(name: &str, cases: usize, escapes: &[String]) {
     assert!(
         escapes.is_empty(),
         "{name}: {:#?}",
-        &escapes[..escapes.len().min(10)]
+        &escapes[..escapes.len().min(40)]
     );
 }

@@ -1,0 +1,199 @@
+//! What one core of a proxy remembers of the anchors that it has just opened.
+//!
+//! A page that loads sends a dozen calls with the same cookie within a second. Opening it once, and
+//! comparing it after that, is a fifth of the work. An entry counts only for exactly the bytes that
+//! were opened, by the same application and keys, for a few seconds; everything that can change
+//! between two calls (tombstones, clocks, the guard) is looked at each time. It remembers nothing
+//! that did not open, never more than a fixed number of entries, and decides nothing. What is too
+//! old is never used; it leaves memory when its place is looked at or taken, or with the memo.
+
+use crate::cookie::{Candidate, WriteHeader};
+use crate::secret::wipe;
+use crate::session::ApiAnchor;
+use crate::time::UnixTime;
+
+/// Anchors of one application under one ring of keys that were opened a moment ago. A shell has one
+/// for each core, and a new one whenever keys or applications change.
+#[derive(Default)]
+pub struct AnchorMemo {
+    slots: Vec<Option<Entry>>,
+}
+
+struct Entry {
+    /// The cookie's value, as it came: all parts, one after the other.
+    value: Vec<u8>,
+    /// What stood in front of its chunks.
+    header: Option<WriteHeader>,
+    opened_at: UnixTime,
+    anchor: ApiAnchor,
+}
+
+impl AnchorMemo {
+    /// The anchor of a value that was opened lately.
+    pub(crate) fn recall(&mut self, candidate: &Candidate<'_>, now: UnixTime) -> Option<ApiAnchor> {
+        let place = self.slots.get_mut(slot(candidate)?)?;
+        let entry = place.as_ref()?;
+        if now.0.checked_sub(entry.opened_at.0).is_none_or(|age| age >= LIFE) {
+            *place = None;
+            return None;
+        }
+        let same = candidate.header() == entry.header && is_same(candidate, &entry.value);
+        same.then(|| entry.anchor.clone())
+    }
+
+    /// Remembers what a value opened to.
+    pub(crate) fn remember(&mut self, candidate: &Candidate<'_>, anchor: &ApiAnchor, now: UnixTime) {
+        let Some(slot) = slot(candidate) else { return };
+        if self.slots.is_empty() {
+            self.slots.resize_with(SLOTS, || None);
+        }
+        if let Some(entry) = self.slots.get_mut(slot) {
+            *entry = Some(Entry {
+                value: candidate.parts().concat(),
+                header: candidate.header(),
+                opened_at: now,
+                anchor: anchor.clone(),
+            });
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        wipe(&mut self.value);
+    }
+}
+
+/// The place of a value: by characters of its nonce, which are random.
+fn slot(candidate: &Candidate<'_>) -> Option<usize> {
+    let first = candidate.parts().first()?;
+    let nonce: &[u8; 8] = first.get(8..16)?.try_into().ok()?;
+    let mixed = u64::from_le_bytes(*nonce).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    usize::try_from(mixed >> 57).ok()
+}
+
+/// Whether the parts make up the value: all of it is looked at, whatever differs, so that the time
+/// tells nothing about a cookie that somebody guesses at.
+fn is_same(candidate: &Candidate<'_>, value: &[u8]) -> bool {
+    let length: usize = candidate.parts().iter().map(|part| part.len()).sum();
+    if length != value.len() {
+        return false;
+    }
+    let mut rest = value;
+    let mut difference = 0;
+    for part in candidate.parts() {
+        let Some((known, after)) = rest.split_at_checked(part.len()) else {
+            return false;
+        };
+        difference |= part
+            .iter()
+            .zip(known)
+            .fold(0, |difference, (a, b)| difference | (a ^ b));
+        rest = after;
+    }
+    difference == 0
+}
+
+/// Seven bits of the mixed nonce choose among them.
+const SLOTS: usize = 128;
+
+/// For how many seconds an anchor is remembered.
+const LIFE: u64 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cookie::testing::{Browser, keys, plaintext, shop};
+    use crate::cookie::{Jar, Kind};
+    use crate::headers::Authorization;
+    use crate::secret::Secret;
+    use crate::session::SessionId;
+
+    const NOW: UnixTime = UnixTime(1_800_000_000);
+
+    fn anchor(number: u8) -> ApiAnchor {
+        ApiAnchor {
+            id: SessionId([number; 16]),
+            ends_at: UnixTime(u64::MAX),
+            honoured_until: UnixTime(u64::MAX),
+            authorization: Authorization::bearer(&Secret::new("t0ken")),
+        }
+    }
+
+    /// The `Cookie` header of a browser with a sealed anchor, whole or in chunks.
+    fn cookie(length: usize, write: u64) -> String {
+        let mut browser = Browser::default();
+        browser.seal(&shop(), Kind::Access, &plaintext(length), &keys("a"), write);
+        browser.header()
+    }
+
+    fn with<T>(cookie: &str, look: impl FnOnce(&Candidate<'_>) -> T) -> T {
+        let table = shop();
+        let jar = Jar::new([cookie.as_bytes()]);
+        let candidate = table.candidates(Kind::Access, &jar).next().expect("a candidate");
+        look(&candidate)
+    }
+
+    fn recalled(memo: &mut AnchorMemo, cookie: &str, now: UnixTime) -> Option<SessionId> {
+        with(cookie, |candidate| {
+            memo.recall(candidate, now).map(|anchor| anchor.id)
+        })
+    }
+
+    #[test]
+    fn each_value_recalls_its_own_anchor_and_no_other() {
+        let mut memo = AnchorMemo::default();
+        for length in [100, 9000] {
+            let cookies: Vec<String> = (0..200).map(|write| cookie(length, write)).collect();
+            for (number, cookie) in (0..).zip(&cookies) {
+                with(cookie, |candidate| memo.remember(candidate, &anchor(number), NOW));
+                assert_eq!(recalled(&mut memo, cookie, NOW), Some(SessionId([number; 16])));
+            }
+            // some places were taken by others since: then nothing is recalled, never another's
+            let mut left = 0;
+            for (number, cookie) in (0..).zip(&cookies) {
+                let found = recalled(&mut memo, cookie, NOW);
+                assert!(found.is_none_or(|id| id == SessionId([number; 16])), "{number}");
+                left += usize::from(found.is_some());
+            }
+            assert!((SLOTS / 4..=SLOTS).contains(&left), "{left}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_differs_anywhere_is_not_recalled() {
+        for length in [100, 9000] {
+            let known = cookie(length, 1);
+            let mut memo = AnchorMemo::default();
+            with(&known, |candidate| memo.remember(candidate, &anchor(1), NOW));
+            for (position, letter) in known.char_indices().filter(|(_, c)| c.is_ascii_lowercase()) {
+                let mut other = known.clone();
+                other.replace_range(position..=position, &letter.to_ascii_uppercase().to_string());
+                let jar = Jar::new([other.as_bytes()]);
+                for candidate in shop().candidates(Kind::Access, &jar) {
+                    assert!(memo.recall(&candidate, NOW).is_none(), "{position}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_anchor_is_remembered_for_seconds_and_not_in_the_past() {
+        let cookie = cookie(100, 1);
+        let mut memo = AnchorMemo::default();
+        with(&cookie, |candidate| memo.remember(candidate, &anchor(1), NOW));
+        for (now, known) in [
+            (NOW.0, true),
+            (NOW.0 + LIFE - 1, true),
+            (NOW.0 + LIFE, false),
+            (NOW.0 - 1, false),
+        ] {
+            with(&cookie, |candidate| memo.remember(candidate, &anchor(1), NOW));
+            assert_eq!(
+                recalled(&mut memo, &cookie, UnixTime(now)).is_some(),
+                known,
+                "{now}"
+            );
+        }
+    }
+}
