@@ -10,14 +10,19 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::balance::Lease;
+use super::deadlines::{Deadlines, Overdue};
 use super::limit::RequestBody;
-use super::pool::{Live, Origin, Pool};
-use crate::session_end::{Generation, SessionEnded, SessionEnds};
+use super::pool::{Live, Pool};
+use super::quiet::quietly;
+use crate::extensions::Session;
+use crate::session_end::{Generation, SessionEnded, SessionEnds, Until};
 use crate::static_files::FileBody;
 
 /// The body of an answer.
@@ -45,6 +50,21 @@ pub enum UpstreamBodyError {
     /// The connection was gone before the body was complete.
     #[error("the upstream's connection closed early")]
     Incomplete,
+    /// The upstream has sent nothing for `idle_timeout`.
+    #[error("the upstream's answer stood still for `idle_timeout`")]
+    Idle,
+    /// The call has taken `total_timeout`.
+    #[error("the call took longer than `total_timeout`")]
+    TooLong,
+}
+
+impl From<Overdue> for UpstreamBodyError {
+    fn from(overdue: Overdue) -> Self {
+        match overdue {
+            Overdue::Idle => Self::Idle,
+            Overdue::Total => Self::TooLong,
+        }
+    }
 }
 
 /// A body and the connection that it is read from.
@@ -52,26 +72,42 @@ pub struct Driven<B: RequestBody> {
     incoming: Incoming,
     /// None once the connection is closed or given back.
     live: Option<Box<Live<B>>>,
-    origin: Rc<Origin<B>>,
+    origin: Lease<B>,
     pool: Rc<Pool<B>>,
     watch: Watch,
+    /// None on most routes.
+    deadlines: Option<Box<Deadlines>>,
+}
+
+/// What lasts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lasting {
+    /// A body whose length was announced: as long as its session can last at all.
+    Download,
+    /// A socket, or a body without an end in sight: as long as its session, idle limit included.
+    /// Its own traffic is no sign of a user.
+    Stream,
 }
 
 /// The session of a call.
 pub(super) enum Watch {
     /// There is none, or its end does not matter any more.
     Nothing,
-    /// A session that was good at this generation.
-    Later(SessionEnds, [u8; 16], Generation),
+    /// A session that was good at this generation, and how long it may be idle.
+    Later(Rc<SessionEnds>, Session, Generation, Duration),
     /// Subscribed.
     Now(SessionEnded),
 }
 
 impl Watch {
     /// The signal, subscribing if that was not done yet.
-    pub(super) fn signal(&mut self) -> Option<&mut SessionEnded> {
-        if let Self::Later(ends, session, since) = self {
-            *self = Self::Now(ends.subscribe_since(*session, *since));
+    pub(super) fn signal(&mut self, lasting: Lasting) -> Option<&mut SessionEnded> {
+        if let Self::Later(ends, session, since, idle) = self {
+            let until = match lasting {
+                Lasting::Download => Until::EndsAt(session.ends_at),
+                Lasting::Stream => Until::IdleOrEndsAt(session.ends_at, *idle),
+            };
+            *self = Self::Now(ends.subscribe_until(session.id.0, *since, until));
         }
         match self {
             Self::Now(ended) => Some(ended),
@@ -79,8 +115,17 @@ impl Watch {
         }
     }
 
+    /// Whether any session has ended since, or it is subscribed anyway.
+    fn may_have_ended(&self) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Later(ends, _, since, _) => ends.generation() != *since,
+            Self::Now(_) => true,
+        }
+    }
+
     pub(super) fn into_signal(mut self) -> Option<SessionEnded> {
-        self.signal();
+        self.signal(Lasting::Stream);
         match self {
             Self::Now(ended) => Some(ended),
             Self::Nothing | Self::Later(..) => None,
@@ -93,9 +138,10 @@ impl<B: RequestBody> Driven<B> {
     pub(super) fn new(
         incoming: Incoming,
         live: Box<Live<B>>,
-        origin: Rc<Origin<B>>,
+        origin: Lease<B>,
         pool: Rc<Pool<B>>,
         watch: Watch,
+        deadlines: Option<Box<Deadlines>>,
         cx: &mut Context<'_>,
     ) -> Self {
         let mut this = Self {
@@ -104,6 +150,7 @@ impl<B: RequestBody> Driven<B> {
             origin,
             pool,
             watch,
+            deadlines,
         };
         // A server does not poll a body that is over.
         if this.incoming.is_end_stream() {
@@ -121,6 +168,53 @@ impl<B: RequestBody> Driven<B> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamBodyError>>> {
+        // Also where the client is the slow one and there is always a frame to be had.
+        if let Some(deadlines) = &mut self.deadlines
+            && deadlines.is_over(cx)
+        {
+            self.live = None;
+            return Poll::Ready(Some(Err(Overdue::Total.into())));
+        }
+        if self.watch.may_have_ended() && self.poll_ended(cx) {
+            return Poll::Ready(Some(Err(UpstreamBodyError::SessionEnded)));
+        }
+        let quiet = self.live.as_ref().and_then(|live| live.quiet());
+        if let Poll::Ready(frame) = quietly(quiet, cx, |cx| self.poll_connection(cx)) {
+            return self.moved(frame);
+        }
+        if self.poll_ended(cx) {
+            return Poll::Ready(Some(Err(UpstreamBodyError::SessionEnded)));
+        }
+        if let Some(deadlines) = &mut self.deadlines
+            && let Poll::Ready(overdue) = deadlines.poll(cx)
+        {
+            self.live = None;
+            return Poll::Ready(Some(Err(overdue.into())));
+        }
+        Poll::Pending
+    }
+
+    /// Whether the session has ended; then the connection is gone.
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> bool {
+        let lasting = match self.incoming.size_hint().exact() {
+            Some(_) => Lasting::Download,
+            None => Lasting::Stream,
+        };
+        let ended = self
+            .watch
+            .signal(lasting)
+            .is_some_and(|ended| Pin::new(ended).poll(cx).is_ready());
+        if ended {
+            self.live = None;
+            self.watch = Watch::Nothing;
+        }
+        ended
+    }
+
+    fn poll_connection(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UpstreamBodyError>>> {
         if let Poll::Ready(frame) = self.poll_incoming(cx) {
             return Poll::Ready(frame);
         }
@@ -135,16 +229,18 @@ impl<B: RequestBody> Driven<B> {
             self.live = None;
             return Poll::Ready(Some(Err(UpstreamBodyError::Incomplete)));
         }
-        let ended = self
-            .watch
-            .signal()
-            .is_some_and(|ended| Pin::new(ended).poll(cx).is_ready());
-        if ended {
-            self.live = None;
-            self.watch = Watch::Nothing;
-            return Poll::Ready(Some(Err(UpstreamBodyError::SessionEnded)));
-        }
         Poll::Pending
+    }
+
+    /// Something came from the upstream.
+    fn moved(
+        &mut self,
+        frame: Option<Result<Frame<Bytes>, UpstreamBodyError>>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UpstreamBodyError>>> {
+        if let Some(deadlines) = &mut self.deadlines {
+            deadlines.moved();
+        }
+        Poll::Ready(frame)
     }
 
     fn poll_incoming(

@@ -1,45 +1,64 @@
 //! The request body on its way to the upstream: counted, bounded, never buffered.
 //!
 //! A frame that would pass the limit is not sent: the body fails, and with it the upstream
-//! connection. The body also notes when it last moved and whether it waits for the client, so
-//! that a deadline for the upstream's answer does not count the client's time. It never changes
-//! a byte; trailers pass, but for those that would not pass as headers.
+//! connection or stream. The body also notes when it last moved and whether it waits for the
+//! client, so that a deadline for the upstream's answer does not count the client's time. Where
+//! the client asked first (`Expect: 100-continue`, RFC 9110 §10.1.1) it begins only when the
+//! upstream says so. It can be lent, to be had back as long as nothing of it was sent. It never
+//! changes a byte; trailers pass, but for those that would not pass as headers.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use coatroom_core::error::Error;
 use coatroom_core::headers;
 use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
-use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-/// What an inner service needs of a request body.
-pub trait RequestBody: Body<Data = Bytes, Error: Into<BoxError>> + 'static {}
+use super::expect::Gate;
 
-impl<B> RequestBody for B where B: Body<Data = Bytes, Error: Into<BoxError>> + 'static {}
+/// What an inner service needs of a request body.
+pub trait RequestBody: Body<Data = Bytes, Error: Into<BoxError>> + Unpin + 'static {}
+
+impl<B> RequestBody for B where B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin + 'static {}
 
 /// Any error.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-pin_project! {
-    /// A request body with a limit.
-    pub(super) struct LimitedBody<B> {
-        #[pin]
-        inner: B,
-        left: u64,
-        csrf_header: HeaderName,
-        progress: Option<Rc<Progress>>,
-    }
+/// A request body with a limit. Most requests have none, and then this is next to nothing: the
+/// request it belongs to is moved many times.
+pub(super) struct LimitedBody<B>(Option<Box<Upload<B>>>);
+
+struct Upload<B> {
+    inner: Source<B>,
+    left: u64,
+    csrf_header: HeaderName,
+    progress: Rc<Progress>,
+    gate: Option<Gate>,
+}
+
+enum Source<B> {
+    Own(B),
+    Lent(Rc<Lent<B>>),
+}
+
+/// A body that can be had back while nothing of it was taken; none where there is no body.
+pub(super) struct Loan<B>(Option<Rc<Lent<B>>>);
+
+struct Lent<B> {
+    body: RefCell<Option<B>>,
+    begun: Cell<bool>,
 }
 
 /// How an upload is doing.
 pub(super) struct Progress {
     moved: Cell<Instant>,
     client: Cell<Client>,
+    fault: Cell<Option<Fault>>,
 }
 
 /// Who is to move the request body next.
@@ -49,6 +68,22 @@ pub(super) enum Client {
     Awaited,
     /// The body is over, or the upstream is slow to take it.
     NotAwaited,
+}
+
+/// What the client did wrong with its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    TooLarge,
+    Broken,
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::TooLarge => Self::PayloadTooLarge,
+            Fault::Broken => Self::InvalidRequest("the request body broke off"),
+        }
+    }
 }
 
 /// Why a request body failed. The causes are the client's.
@@ -62,27 +97,68 @@ pub(super) enum RequestBodyError {
 
 impl<B: RequestBody> LimitedBody<B> {
     /// Puts the limit on a body; none when the body already says that it is longer.
-    pub(super) fn new(inner: B, limit: u64, csrf_header: HeaderName) -> Option<Self> {
+    pub(super) fn new(inner: B, limit: u64, csrf_header: &HeaderName) -> Option<Self> {
+        if inner.is_end_stream() {
+            return Some(Self(None));
+        }
         if inner.size_hint().lower() > limit {
             return None;
         }
-        let progress = (!inner.is_end_stream()).then(|| {
-            Rc::new(Progress {
+        Some(Self(Some(Box::new(Upload {
+            inner: Source::Own(inner),
+            left: limit,
+            csrf_header: csrf_header.clone(),
+            progress: Rc::new(Progress {
                 moved: Cell::new(Instant::now()),
                 client: Cell::new(Client::NotAwaited),
-            })
-        });
-        Some(Self {
-            inner,
-            left: limit,
-            csrf_header,
-            progress,
-        })
+                fault: Cell::new(None),
+            }),
+            gate: None,
+        }))))
     }
 
     /// How the upload is doing; none when there is no body.
     pub(super) fn progress(&self) -> Option<Rc<Progress>> {
-        self.progress.clone()
+        self.0.as_ref().map(|upload| upload.progress.clone())
+    }
+
+    /// Keeps the body back until the gate opens.
+    pub(super) fn hold(&mut self, gate: Gate) {
+        if let Some(upload) = &mut self.0 {
+            upload.gate = Some(gate);
+        }
+    }
+
+    /// The same body, and the way to have it back.
+    pub(super) fn lend(self) -> (Self, Loan<B>) {
+        let Some(upload) = self.0 else {
+            return (Self(None), Loan(None));
+        };
+        let lent = match upload.inner {
+            Source::Own(body) => Rc::new(Lent {
+                body: RefCell::new(Some(body)),
+                begun: Cell::new(false),
+            }),
+            Source::Lent(lent) => lent,
+        };
+        let upload = Upload {
+            inner: Source::Lent(lent.clone()),
+            ..*upload
+        };
+        (Self(Some(Box::new(upload))), Loan(Some(lent)))
+    }
+}
+
+impl<B: RequestBody> Loan<B> {
+    /// The body with its limit, if nothing of it was taken; whoever has the other half finds it over.
+    pub(super) fn take_back(&self, limit: u64, csrf_header: &HeaderName) -> Option<LimitedBody<B>> {
+        let Some(lent) = &self.0 else {
+            return Some(LimitedBody(None));
+        };
+        if lent.begun.get() {
+            return None;
+        }
+        LimitedBody::new(lent.body.borrow_mut().take()?, limit, csrf_header)
     }
 }
 
@@ -96,6 +172,41 @@ impl Progress {
     pub(super) fn client(&self) -> Client {
         self.client.get()
     }
+
+    /// What the client did wrong, if it did.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.fault.get()
+    }
+
+    fn note(&self, fault: Fault) {
+        self.fault.set(Some(fault));
+    }
+}
+
+impl<B: RequestBody> Source<B> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self {
+            Self::Own(body) => Pin::new(body).poll_frame(cx),
+            Self::Lent(loan) => {
+                let mut place = loan.body.borrow_mut();
+                let Some(body) = place.as_mut() else {
+                    return Poll::Ready(None);
+                };
+                let polled = Pin::new(body).poll_frame(cx);
+                if polled.is_ready() {
+                    loan.begun.set(true);
+                }
+                polled
+            }
+        }
+    }
+
+    fn ask<T>(&self, question: impl FnOnce(&B) -> T, absent: T) -> T {
+        match self {
+            Self::Own(body) => question(body),
+            Self::Lent(loan) => loan.body.borrow().as_ref().map_or(absent, question),
+        }
+    }
 }
 
 impl<B: RequestBody> Body for LimitedBody<B> {
@@ -106,42 +217,62 @@ impl<B: RequestBody> Body for LimitedBody<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
-        let this = self.project();
+        let Some(this) = &mut self.get_mut().0 else {
+            return Poll::Ready(None);
+        };
+        if let Some(gate) = &mut this.gate {
+            ready!(gate.poll_open(cx));
+            this.gate = None;
+        }
         let polled = this.inner.poll_frame(cx);
-        if let Some(progress) = this.progress {
-            if polled.is_pending() {
-                progress.client.set(Client::Awaited);
-            } else {
-                progress.client.set(Client::NotAwaited);
-                progress.moved.set(Instant::now());
-            }
+        let progress = &this.progress;
+        if polled.is_pending() {
+            progress.client.set(Client::Awaited);
+        } else {
+            progress.client.set(Client::NotAwaited);
+            progress.moved.set(Instant::now());
         }
         let mut frame = match ready!(polled) {
             None => return Poll::Ready(None),
-            Some(Err(error)) => return Poll::Ready(Some(Err(RequestBodyError::Broken(error.into())))),
+            Some(Err(error)) => {
+                progress.note(Fault::Broken);
+                return Poll::Ready(Some(Err(RequestBodyError::Broken(error.into()))));
+            }
             Some(Ok(frame)) => frame,
         };
         if let Some(data) = frame.data_ref() {
             let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
             match this.left.checked_sub(length) {
-                Some(left) => *this.left = left,
-                None => return Poll::Ready(Some(Err(RequestBodyError::TooLarge))),
+                Some(left) => this.left = left,
+                None => {
+                    progress.note(Fault::TooLarge);
+                    return Poll::Ready(Some(Err(RequestBodyError::TooLarge)));
+                }
             }
         }
         if let Some(trailers) = frame.trailers_mut() {
-            headers::strip_request_trailers(trailers, this.csrf_header);
+            headers::strip_request_trailers(trailers, &this.csrf_header);
         }
         Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        match &self.0 {
+            None => true,
+            Some(upload) => upload.inner.ask(Body::is_end_stream, true),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        match &self.0 {
+            None => SizeHint::with_exact(0),
+            Some(upload) => upload.inner.ask(Body::size_hint, SizeHint::with_exact(0)),
+        }
     }
 }
+
+// Nothing in it is ever pinned.
+impl<B> Unpin for LimitedBody<B> {}
 
 #[cfg(test)]
 mod tests {
@@ -151,7 +282,7 @@ mod tests {
     use super::*;
 
     fn limited<B: RequestBody>(inner: B, limit: u64) -> Option<LimitedBody<B>> {
-        LimitedBody::new(inner, limit, HeaderName::from_static("token-handler-version"))
+        LimitedBody::new(inner, limit, &HeaderName::from_static("token-handler-version"))
     }
 
     fn chunks(sizes: &[usize]) -> impl RequestBody {

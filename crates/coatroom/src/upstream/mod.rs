@@ -1,46 +1,68 @@
 //! The inner service that forwards to configured origins and serves the SPA's folder.
 //!
-//! One instance for each core, with connections of its own. The connection to the upstream is
-//! polled by the call that uses it and then by the answer's body, so back-pressure reaches both
-//! ways without a buffer and a client that leaves takes its upstream call with it. A request is
-//! sent a second time only if the first connection provably wrote none of it. Which upstream is
-//! called follows from the matched route and from nothing in the request; redirects are passed
+//! One instance for each core, with connections of its own. A connection of HTTP/1.1 is polled by
+//! the call that uses it and then by the answer's body, so back-pressure reaches both ways without
+//! a buffer and a client that leaves takes its upstream call with it; over HTTP/2 the stream's
+//! windows and its reset do the same. A request is sent a second time only if the first connection
+//! provably wrote none of it (it never came about, and then the next address is called, or it had
+//! gone stale while it was idle), or the upstream said that it processed none of it. Which upstream
+//! is called follows from the matched route and from nothing in the request; redirects are passed
 //! on, never followed (RFC 9700 §4.13, RFC 9110 §7.6). Hop-by-hop headers, credentials and
 //! forwarding headers are the Layer's business: they arrive here as they are to be sent.
 
+mod addressing;
+mod balance;
 mod body;
+mod call;
+mod concurrency;
 mod connect;
+mod deadlines;
+mod directory;
+mod endpoint;
+mod expect;
+mod health;
+mod http2;
 mod limit;
 mod pool;
+mod quiet;
+mod resolve;
 mod tunnel;
+mod websocket;
 
 use std::cell::RefCell;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use coatroom_core::config::{FileHeaders, RouteTarget};
+use coatroom_core::config::{CallLimits, FileHeaders, RouteTarget};
 use coatroom_core::error::Error;
 use http::header::{CONNECTION, EXPECT, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
-use hyper::upgrade::OnUpgrade;
 use tower::Service;
 
+use self::addressing::Waiting;
+use self::balance::{Balancer, Lease};
 use self::body::Watch;
 pub use self::body::{Driven, UpstreamBody, UpstreamBodyError};
+use self::call::{Call, no_answer};
+use self::concurrency::{Gate, Permit};
 pub use self::connect::Connector;
+pub use self::directory::{EndpointState, UpstreamState};
+use self::limit::LimitedBody;
 pub use self::limit::{BoxError, RequestBody};
-use self::limit::{Client, LimitedBody, Progress, RequestBodyError};
-use self::pool::{Answer, Live, Origin, Pool, Used};
-use crate::extensions::{Matched, RequestId, SessionId};
+use self::pool::{Answer, Live, NoConnection, Pool};
+use self::quiet::quietly;
+use self::websocket::Handshake;
+use crate::extensions::{Matched, Session};
 use crate::session_end::SessionEnds;
 use crate::static_files::StaticFiles;
-use crate::timer::{CoarseSleep, CoarseTimer};
+use crate::timer::CoarseTimer;
 
 /// Forwards requests to the upstream of their [`Matched`] route. Clones share one core's pools.
 ///
@@ -51,8 +73,10 @@ pub struct Upstream<B: RequestBody> {
 
 struct Core<B: RequestBody> {
     pool: Rc<Pool<B>>,
-    ends: SessionEnds,
+    ends: Rc<SessionEnds>,
     folders: RefCell<Vec<(PathBuf, FileHeaders, StaticFiles)>>,
+    /// Of routes with `max_concurrent`, by application and prefix.
+    gates: RefCell<Vec<(String, String, Arc<Gate>)>>,
 }
 
 /// What a route says about a call.
@@ -61,6 +85,9 @@ struct Terms {
     body_limit: u64,
     connect_timeout: Duration,
     timeout: Duration,
+    limits: CallLimits,
+    /// The session's idle limit.
+    idle: Duration,
     /// The application's custom header, which no upstream sees.
     csrf_header: HeaderName,
 }
@@ -71,8 +98,9 @@ impl<B: RequestBody> Upstream<B> {
         Self {
             core: Rc::new(Core {
                 pool: Pool::new(connector, timer),
-                ends,
+                ends: Rc::new(ends),
                 folders: RefCell::default(),
+                gates: RefCell::default(),
             }),
         }
     }
@@ -85,46 +113,54 @@ impl<B: RequestBody> Upstream<B> {
             body_limit: route.body_limit,
             connect_timeout: route.connect_timeout,
             timeout: route.timeout,
+            limits: route.limits,
+            idle: matched.application.session.idle,
             csrf_header: matched.application.csrf_header.clone(),
         };
         match &route.target {
-            RouteTarget::Upstream(url) => self.forward(request, url.as_str(), terms()),
+            RouteTarget::Upstream(upstreams) => {
+                let permit = match route.limits.max_concurrent {
+                    None => None,
+                    Some(most) => Some(self.core.enter(&matched, most)?),
+                };
+                let balancer = self.core.pool.balancer(upstreams);
+                self.forward(request, balancer, terms(), permit)
+            }
             RouteTarget::Static(folder) => Ok(self.serve(&request, folder, &route.files)),
-            RouteTarget::DevServer(url) => self.forward(request, url.as_str(), terms()),
+            RouteTarget::DevServer(url) => {
+                let balancer = self.core.pool.dev_server(url);
+                self.forward(request, balancer, terms(), None)
+            }
             RouteTarget::Inner => Err(Error::Bug("an `inner` route has no service to call")),
         }
     }
 
-    fn forward(&self, mut request: Request<B>, url: &str, terms: Terms) -> Result<State<B>, Error> {
+    fn call_at(
+        &self,
+        mut request: Request<B>,
+        mut origin: Lease<B>,
+        balancer: Rc<Balancer<B>>,
+        terms: Terms,
+        permit: Option<Permit>,
+    ) -> Result<State<B>, Error> {
+        origin.permit = permit;
         let pool = self.core.pool.clone();
-        let origin = pool.origin(url)?;
-        let session = request.extensions_mut().remove::<SessionId>();
+        let session = request.extensions_mut().remove::<Session>();
         let watch = match session {
-            Some(SessionId(id)) => Watch::Later(self.core.ends.clone(), id, self.core.ends.generation()),
+            Some(session) => {
+                let (ends, since) = (Rc::clone(&self.core.ends), self.core.ends.generation());
+                Watch::Later(ends, session, since, terms.idle)
+            }
             None => Watch::Nothing,
         };
-        let request_id = request.extensions_mut().remove::<RequestId>();
-        let websocket = asks_for_websocket(request.headers());
-        // What follows such a head may be a body to one reader and the tunnel's first bytes to
-        // another; HTTP/1.0 has no upgrade at all (RFC 9110 §7.8).
-        if websocket && (!request.body().is_end_stream() || request.version() == Version::HTTP_10) {
-            return Err(Error::InvalidRequest(
-                "a WebSocket begins with a request of HTTP/1.1 that has no body",
-            ));
-        }
-        let client = websocket.then(|| hyper::upgrade::on(&mut request));
+        let websocket = websocket::take(&mut request)?;
 
         let headers = request.headers_mut();
-        // The body is asked for, and with it the client told to go on, once we are connected.
-        headers.remove(EXPECT);
-        headers.remove(X_REQUEST_ID);
-        if let Some(id) = request_id {
-            headers.insert(X_REQUEST_ID, id.header());
-        }
-        if client.is_some() {
-            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        } else {
-            headers.remove(CONNECTION);
+        let expects = headers
+            .remove(EXPECT)
+            .is_some_and(|value| expect::is_asked(&value));
+        headers.remove(CONNECTION);
+        if websocket.is_none() {
             headers.remove(UPGRADE);
         }
         origin.address(&mut request)?;
@@ -135,20 +171,28 @@ impl<B: RequestBody> Upstream<B> {
             let chunked = HeaderValue::from_static("chunked");
             parts.headers.insert(TRANSFER_ENCODING, chunked);
         }
-        let body = LimitedBody::new(body, terms.body_limit, terms.csrf_header.clone())
-            .ok_or(Error::PayloadTooLarge)?;
+        let body =
+            LimitedBody::new(body, terms.body_limit, &terms.csrf_header).ok_or(Error::PayloadTooLarge)?;
         let progress = body.progress();
+        let total = terms.limits.total_timeout;
+        let total = total.map(|total| Box::new(pool.timer.sleep(total)));
         Ok(State::Start {
             request: Request::from_parts(parts, body),
-            call: Call {
+            call: Box::new(Call {
                 deadline: None,
+                total,
                 pool,
+                balancer,
                 origin,
+                tried: Vec::new(),
                 terms,
                 progress,
                 watch,
-                client,
-            },
+                websocket,
+                expects,
+                again: None,
+                repeated: false,
+            }),
         })
     }
 
@@ -186,13 +230,6 @@ fn dev_server(matched: &Matched) -> Option<String> {
     }
 }
 
-/// Whether the Layer let a WebSocket handshake through (RFC 6455 §4.1).
-fn asks_for_websocket(headers: &HeaderMap) -> bool {
-    headers
-        .get(UPGRADE)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
-}
-
 /// A call of an upstream.
 pub struct UpstreamFuture<B: RequestBody> {
     state: State<B>,
@@ -203,97 +240,111 @@ pub struct UpstreamFuture<B: RequestBody> {
 enum State<B: RequestBody> {
     Refused(Error),
     Static(Boxed<Response<UpstreamBody<B>>>),
+    /// The very first calls of an upstream wait for its name to be looked up.
+    Resolving {
+        known: Boxed<()>,
+        request: Request<B>,
+        waiting: Waiting<B>,
+    },
     Start {
         request: Request<LimitedBody<B>>,
-        call: Call<B>,
+        call: Box<Call<B>>,
     },
     Dialling {
-        dial: Boxed<Box<Live<B>>>,
+        dial: Boxed<Box<Live<B>>, NoConnection>,
         request: Request<LimitedBody<B>>,
-        call: Call<B>,
+        call: Box<Call<B>>,
     },
     Waiting {
         live: Box<Live<B>>,
         answer: Answer<B>,
-        call: Call<B>,
+        call: Box<Call<B>>,
     },
     Switching {
         live: Box<Live<B>>,
         response: Response<Incoming>,
-        client: OnUpgrade,
-        call: Call<B>,
+        websocket: Handshake,
+        call: Box<Call<B>>,
     },
     Done,
 }
 
 /// What is off the hot path may cost an allocation.
-type Boxed<T> = Pin<Box<dyn Future<Output = Result<T, Error>>>>;
-
-struct Call<B: RequestBody> {
-    pool: Rc<Pool<B>>,
-    origin: Rc<Origin<B>>,
-    terms: Terms,
-    /// The upload, if there is one.
-    progress: Option<Rc<Progress>>,
-    watch: Watch,
-    /// The client's side of a WebSocket.
-    client: Option<OnUpgrade>,
-    /// For the answer's head; set when the request is handed to a connection.
-    deadline: Option<CoarseSleep>,
-}
+type Boxed<T, E = Error> = Pin<Box<dyn Future<Output = Result<T, E>>>>;
 
 impl<B: RequestBody> UpstreamFuture<B> {
+    fn advance(&mut self, cx: &mut Context<'_>) -> Step<B> {
+        // A call that waits stays where it is: moving it costs more than looking at it.
+        let waited = match &mut self.state {
+            State::Waiting { live, answer, call } => match poll_answer(live, answer, call, cx) {
+                Poll::Ready(waited) => Some(waited),
+                Poll::Pending => return Step::Pending,
+            },
+            _ => None,
+        };
+        match (std::mem::replace(&mut self.state, State::Done), waited) {
+            (State::Waiting { live, call, .. }, Some(waited)) => match waited {
+                Waited::Answered(response) => call.respond(live, response, cx),
+                Waited::Broken(error) => call.retry(&live, error, cx),
+                Waited::Failed(error) => Step::Done(Err(call.failed(error))),
+            },
+            (state, _) => Self::step(state, cx),
+        }
+    }
+
     fn step(state: State<B>, cx: &mut Context<'_>) -> Step<B> {
         match state {
             State::Refused(error) => Step::Done(Err(error)),
             State::Static(mut serving) => match serving.as_mut().poll(cx) {
                 Poll::Ready(response) => Step::Done(response),
-                Poll::Pending => Step::Pending(State::Static(serving)),
+                Poll::Pending => Step::Stay(State::Static(serving)),
             },
-            State::Start { request, call } => Step::Next(match call.origin.check_out(cx) {
+            State::Resolving {
+                mut known,
+                request,
+                waiting,
+            } => match known.as_mut().poll(cx) {
+                Poll::Ready(Ok(())) => waiting.go_on(request),
+                Poll::Ready(Err(error)) => Step::Done(Err(error)),
+                Poll::Pending => Step::Stay(State::Resolving {
+                    known,
+                    request,
+                    waiting,
+                }),
+            },
+            State::Start { request, call } => match call.origin.check_out(call.purpose(), cx) {
                 Some(live) => call.send(live, request),
-                None => call.dial(request),
-            }),
+                None => Step::Next(call.dial(request)),
+            },
             State::Dialling {
                 mut dial,
                 request,
-                call,
-            } => match dial.as_mut().poll(cx) {
-                Poll::Ready(Ok(live)) => Step::Next(call.send(live, request)),
-                Poll::Ready(Err(error)) => Step::Done(Err(error)),
-                Poll::Pending => Step::Pending(State::Dialling { dial, request, call }),
-            },
-            State::Waiting {
-                mut live,
-                mut answer,
                 mut call,
-            } => {
-                let closed = live.poll(cx).is_ready();
-                match answer.as_mut().poll(cx) {
-                    Poll::Ready(Ok(response)) => call.respond(live, response, cx),
-                    Poll::Ready(Err(error)) => call.retry(&live, error),
-                    Poll::Pending if closed => Step::Done(Err(no_answer())),
-                    Poll::Pending => match call.poll_deadline(cx) {
-                        Poll::Ready(error) => Step::Done(Err(error)),
-                        Poll::Pending => Step::Pending(State::Waiting { live, answer, call }),
-                    },
-                }
-            }
+            } => match dial.as_mut().poll(cx) {
+                Poll::Ready(Ok(live)) => call.send(live, request),
+                Poll::Ready(Err(why)) => call.elsewhere(request, why),
+                Poll::Pending if call.is_over(cx) => Step::Done(Err(Error::UpstreamTimeout)),
+                Poll::Pending => Step::Stay(State::Dialling { dial, request, call }),
+            },
+            waiting @ State::Waiting { .. } => Step::Next(waiting),
             State::Switching {
                 mut live,
                 response,
-                client,
+                websocket,
                 mut call,
             } => {
                 if live.poll(cx).is_ready() {
-                    return Step::Done(Ok(call.tunnel(*live, response, client)));
+                    return Step::Done(match live.into_io() {
+                        Some((io, already_read)) => Ok(call.tunnel(io, already_read, response, websocket)),
+                        None => Err(Error::Bug("a shared connection was to be switched")),
+                    });
                 }
                 match call.poll_deadline(cx) {
                     Poll::Ready(error) => Step::Done(Err(error)),
-                    Poll::Pending => Step::Pending(State::Switching {
+                    Poll::Pending => Step::Stay(State::Switching {
                         live,
                         response,
-                        client,
+                        websocket,
                         call,
                     }),
                 }
@@ -305,125 +356,37 @@ impl<B: RequestBody> UpstreamFuture<B> {
 
 enum Step<B: RequestBody> {
     Next(State<B>),
-    Pending(State<B>),
+    Stay(State<B>),
+    Pending,
     Done(Result<Response<UpstreamBody<B>>, Error>),
 }
 
-impl<B: RequestBody> Call<B> {
-    fn dial(self, request: Request<LimitedBody<B>>) -> State<B> {
-        State::Dialling {
-            dial: Box::pin(self.origin.dial(&self.pool, self.terms.connect_timeout)),
-            request,
-            call: self,
-        }
-    }
-
-    fn send(mut self, mut live: Box<Live<B>>, request: Request<LimitedBody<B>>) -> State<B> {
-        self.deadline = Some(self.pool.timer.sleep(self.terms.timeout));
-        let answer = live.send(request);
-        State::Waiting {
-            live,
-            answer,
-            call: self,
-        }
-    }
-
-    /// The head has arrived.
-    fn respond(
-        mut self,
-        mut live: Box<Live<B>>,
-        response: Response<Incoming>,
-        cx: &mut Context<'_>,
-    ) -> Step<B> {
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return match self.client.take() {
-                Some(client) if asks_for_websocket(response.headers()) => Step::Next(State::Switching {
-                    live,
-                    response,
-                    client,
-                    call: self,
-                }),
-                _ => Step::Done(Err(Error::UpstreamUnavailable(
-                    "it switched to a protocol nobody asked for".to_owned(),
-                ))),
-            };
-        }
-        live.note_keep_alive(response.headers());
-        let Self {
-            pool, origin, watch, ..
-        } = self;
-        Step::Done(Ok(response.map(|incoming| {
-            UpstreamBody::Upstream(Driven::new(incoming, live, origin, pool, watch, cx))
-        })))
-    }
-
-    /// The connection failed before the head arrived. Only what it provably never began to write
-    /// may be sent once more, and only if it may have gone stale while it was idle.
-    fn retry(self, live: &Live<B>, mut error: TrySendError<Request<LimitedBody<B>>>) -> Step<B> {
-        match error.take_message() {
-            Some(request) if live.used == Used::Before => Step::Next(self.dial(request)),
-            _ => Step::Done(Err(failure(&error.into_error()))),
-        }
-    }
-
-    /// Both sides have agreed to speak WebSocket.
-    fn tunnel(
-        self,
-        live: Live<B>,
-        response: Response<Incoming>,
-        client: OnUpgrade,
-    ) -> Response<UpstreamBody<B>> {
-        let (upstream, already_read) = live.into_io();
-        tokio::spawn(tunnel::run(
-            client,
-            upstream,
-            already_read,
-            self.watch.into_signal(),
-            self.pool.timer.clone(),
-        ));
-        response.map(|_| UpstreamBody::Empty)
-    }
-
-    /// Ready when the answer's head is overdue. The time in which the request's body still moves
-    /// does not count; a client that stops sending is not the upstream's fault.
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        loop {
-            let Some(deadline) = &mut self.deadline else {
-                return Poll::Pending;
-            };
-            if Pin::new(&mut *deadline).poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            let Some(progress) = &self.progress else {
-                return Poll::Ready(Error::UpstreamTimeout);
-            };
-            let Some(extended) = progress.moved().checked_add(self.terms.timeout) else {
-                return Poll::Pending;
-            };
-            if extended <= tokio::time::Instant::now() {
-                return Poll::Ready(match progress.client() {
-                    Client::Awaited => Error::InvalidRequest("the request body stopped coming"),
-                    Client::NotAwaited => Error::UpstreamTimeout,
-                });
-            }
-            deadline.reset(extended);
-        }
-    }
+/// What a call has waited for.
+enum Waited<B: RequestBody> {
+    Answered(Response<Incoming>),
+    Broken(TrySendError<Request<LimitedBody<B>>>),
+    Failed(Error),
 }
 
-/// Whose fault a failed exchange is.
-fn failure(error: &hyper::Error) -> Error {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<RequestBodyError>());
-    match cause {
-        Some(RequestBodyError::TooLarge) => Error::PayloadTooLarge,
-        Some(RequestBodyError::Broken(_)) => Error::InvalidRequest("the request body broke off"),
-        None if error.is_parse() => Error::UpstreamUnavailable("its answer is not http".to_owned()),
-        None => no_answer(),
+fn poll_answer<B: RequestBody>(
+    live: &mut Live<B>,
+    answer: &mut Answer<B>,
+    call: &mut Call<B>,
+    cx: &mut Context<'_>,
+) -> Poll<Waited<B>> {
+    let exchanged = quietly(live.quiet(), cx, |cx| {
+        let closed = live.poll(cx).is_ready();
+        match answer.as_mut().poll(cx) {
+            Poll::Ready(Ok(response)) => Poll::Ready(Waited::Answered(response)),
+            Poll::Ready(Err(error)) => Poll::Ready(Waited::Broken(error)),
+            Poll::Pending if closed => Poll::Ready(Waited::Failed(no_answer())),
+            Poll::Pending => Poll::Pending,
+        }
+    });
+    match exchanged {
+        Poll::Ready(waited) => Poll::Ready(waited),
+        Poll::Pending => call.poll_deadline(cx).map(Waited::Failed),
     }
-}
-
-fn no_answer() -> Error {
-    Error::UpstreamUnavailable("it closed the connection without an answer".to_owned())
 }
 
 impl<B: RequestBody> Future for UpstreamFuture<B> {
@@ -432,12 +395,13 @@ impl<B: RequestBody> Future for UpstreamFuture<B> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         loop {
-            match Self::step(std::mem::replace(&mut this.state, State::Done), cx) {
+            match this.advance(cx) {
                 Step::Next(state) => this.state = state,
-                Step::Pending(state) => {
+                Step::Stay(state) => {
                     this.state = state;
                     return Poll::Pending;
                 }
+                Step::Pending => return Poll::Pending,
                 Step::Done(result) => {
                     return Poll::Ready(result.map_err(|error| match (error, this.dev_server.take()) {
                         (Error::UpstreamUnavailable(reason), Some(address)) => {
@@ -477,8 +441,6 @@ impl<B: RequestBody> Clone for Upstream<B> {
         }
     }
 }
-
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 #[cfg(test)]
 mod tests;

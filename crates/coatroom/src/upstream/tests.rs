@@ -1,11 +1,14 @@
 //! The inner service against upstreams that follow a script, on loopback sockets.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use coatroom_core::config::{Http2, Upstreams};
+use coatroom_core::time::UnixTime;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use http::header::{CONTENT_LENGTH, HOST, LOCATION};
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, StatusCode, Version};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
@@ -13,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::pool::{Purpose, Used};
 use super::*;
 
 type TestBody = UnsyncBoxBody<Bytes, BoxError>;
@@ -23,6 +27,12 @@ const TERMS: Terms = Terms {
     body_limit: 1000,
     connect_timeout: Duration::from_secs(5),
     timeout: Duration::from_secs(60),
+    limits: CallLimits {
+        idle_timeout: None,
+        total_timeout: None,
+        max_concurrent: None,
+    },
+    idle: Duration::from_secs(1800),
     csrf_header: HeaderName::from_static("token-handler-version"),
 };
 
@@ -87,14 +97,18 @@ impl Conversation {
     }
 }
 
-fn connector() -> Connector {
-    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
+/// Trusts nobody.
+pub(super) fn tls() -> rustls::ClientConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")
         .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
-    Connector::with_tls(config)
+        .with_no_client_auth()
+}
+
+fn connector() -> Connector {
+    Connector::with_tls(tls())
 }
 
 fn upstream() -> Upstream<TestBody> {
@@ -128,18 +142,40 @@ fn data(text: &'static str) -> Result<Frame<Bytes>, std::io::Error> {
     Ok(Frame::data(Bytes::from_static(text.as_bytes())))
 }
 
+/// One upstream that is spoken to like this.
+fn one(url: &str, http2: Http2) -> Arc<Upstreams> {
+    Arc::new(Upstreams {
+        http2,
+        ..Upstreams::of(url.parse().expect("a url"))
+    })
+}
+
+fn balancer(upstream: &Upstream<TestBody>, url: &str, http2: Http2) -> Rc<Balancer<TestBody>> {
+    upstream.core.pool.balancer(&one(url, http2))
+}
+
+fn call_one_of(
+    upstream: &Upstream<TestBody>,
+    upstreams: &Arc<Upstreams>,
+    request: Request<TestBody>,
+    terms: Terms,
+) -> UpstreamFuture<TestBody> {
+    let balancer = upstream.core.pool.balancer(upstreams);
+    UpstreamFuture {
+        state: upstream
+            .forward(request, balancer, terms, None)
+            .unwrap_or_else(State::Refused),
+        dev_server: None,
+    }
+}
+
 fn call_with(
     upstream: &Upstream<TestBody>,
     url: &str,
     request: Request<TestBody>,
     terms: Terms,
 ) -> UpstreamFuture<TestBody> {
-    UpstreamFuture {
-        state: upstream
-            .forward(request, url, terms)
-            .unwrap_or_else(State::Refused),
-        dev_server: None,
-    }
+    call_one_of(upstream, &one(url, Http2::Negotiated), request, terms)
 }
 
 fn call(upstream: &Upstream<TestBody>, url: &str, request: Request<TestBody>) -> UpstreamFuture<TestBody> {
@@ -147,8 +183,8 @@ fn call(upstream: &Upstream<TestBody>, url: &str, request: Request<TestBody>) ->
 }
 
 fn idle(upstream: &Upstream<TestBody>, url: &str) -> usize {
-    let origin = upstream.core.pool.origin(url).expect("a url");
-    origin.idle_connections()
+    let origins = balancer(upstream, url, Http2::Negotiated).origins();
+    origins.iter().map(|origin| origin.idle_connections()).sum()
 }
 
 async fn text(body: UpstreamBody<TestBody>) -> String {
@@ -175,7 +211,7 @@ async fn the_request_arrives_as_the_layer_left_it_with_our_host_and_request_id()
     for (name, value) in [
         ("host", "shop.example.com"),
         ("expect", "100-continue"),
-        ("x-request-id", "chosen by the client"),
+        ("x-request-id", "ours-1"),
         ("authorization", "Bearer t"),
         ("connection", "close"),
         ("upgrade", "h2c"),
@@ -184,9 +220,6 @@ async fn the_request_arrives_as_the_layer_left_it_with_our_host_and_request_id()
             .headers_mut()
             .append(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
-    request
-        .extensions_mut()
-        .insert(RequestId(HeaderValue::from_static("ours-1")));
     let url = format!("{}/v1/", script.url());
     let (answer, head) = tokio::join!(call(&upstream, &url, request), async {
         let mut conversation = script.accept().await;
@@ -203,26 +236,6 @@ async fn the_request_arrives_as_the_layer_left_it_with_our_host_and_request_id()
         lines,
         ["authorization: Bearer t", host.as_str(), "x-request-id: ours-1"]
     );
-}
-
-#[tokio::test(flavor = "local")]
-async fn a_clients_request_id_is_dropped_where_there_is_none_of_ours() {
-    let script = Script::new().await;
-    let upstream = upstream();
-    let mut request = get("/");
-    request
-        .headers_mut()
-        .insert("x-request-id", HeaderValue::from_static("chosen by the client"));
-    let url = script.url();
-    let (answer, head) = tokio::join!(call(&upstream, &url, request), async {
-        script
-            .accept()
-            .await
-            .serve("HTTP/1.1 204 No Content\r\n\r\n")
-            .await
-    });
-    answer.expect("answered");
-    assert!(!head.contains("x-request-id"));
 }
 
 #[tokio::test(flavor = "local")]
@@ -508,15 +521,22 @@ async fn an_upstream_that_should_speak_tls_and_does_not_is_unavailable() {
 #[tokio::test(start_paused = true)]
 async fn the_deadline_does_not_count_the_time_of_a_moving_upload() {
     let (sender, request) = upload();
-    let mut body = LimitedBody::new(request.into_body(), 1000, TERMS.csrf_header).expect("length unknown");
+    let mut body = LimitedBody::new(request.into_body(), 1000, &TERMS.csrf_header).expect("length unknown");
     let upstream = upstream();
+    let balancer = balancer(&upstream, "http://127.0.0.1:1", Http2::Negotiated);
     let mut call = Call {
-        origin: upstream.core.pool.origin("http://api").expect("a url"),
+        origin: balancer.choose(&[]).expect("an address"),
+        balancer,
+        tried: Vec::new(),
+        total: None,
         pool: upstream.core.pool.clone(),
         terms: TERMS,
         progress: body.progress(),
         watch: Watch::Nothing,
-        client: None,
+        websocket: None,
+        expects: false,
+        again: None,
+        repeated: false,
         deadline: Some(upstream.core.pool.timer.sleep(TERMS.timeout)),
     };
     let overdue =
@@ -545,14 +565,14 @@ async fn the_deadline_does_not_count_the_time_of_a_moving_upload() {
 async fn an_https_upstream_is_called_when_its_certificate_is_trusted_and_only_then() {
     let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let key = rustls::pki_types::PrivateKeyDer::try_from(signed.signing_key.serialize_der()).expect("a key");
-    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let server = rustls::ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .expect("versions")
         .with_no_client_auth()
         .with_single_cert(vec![signed.cert.der().clone()], key)
         .expect("a pair");
-    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(server));
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server));
     let mut roots = rustls::RootCertStore::empty();
     roots.add(signed.cert.der().clone()).expect("a root");
     let client = rustls::ClientConfig::builder_with_provider(provider)
@@ -741,14 +761,15 @@ async fn a_connection_that_the_upstream_closed_while_idle_is_noticed() {
 async fn only_a_request_that_was_never_begun_is_sent_again_and_only_from_an_idle_connection() {
     let script = Script::new().await;
     let upstream = upstream();
-    let origin = upstream.core.pool.origin(&script.url()).expect("a url");
+    let balancer = balancer(&upstream, &script.url(), Http2::Negotiated);
+    let origin = balancer.origins().remove(0);
     for (name, used, message, again) in [
         ("idle before, nothing written", Used::Before, true, true),
         ("idle before, begun", Used::Before, false, false),
         ("fresh, nothing written", Used::Fresh, true, false),
     ] {
         let (live, _conversation) = tokio::join!(
-            origin.dial(&upstream.core.pool, TERMS.connect_timeout),
+            origin.dial(&upstream.core.pool, Purpose::Request, TERMS.connect_timeout),
             script.accept()
         );
         let mut live = live.expect("connected");
@@ -759,22 +780,28 @@ async fn only_a_request_that_was_never_begun_is_sent_again_and_only_from_an_idle
             .await
             .expect("no i/o");
         drop(connection);
-        let request = get("/").map(|body| LimitedBody::new(body, 0, TERMS.csrf_header).expect("empty"));
+        let request = get("/").map(|body| LimitedBody::new(body, 0, &TERMS.csrf_header).expect("empty"));
         let mut error = sender.try_send_request(request).await.expect_err("closed");
         assert!(error.message().is_some());
         if !message {
             error.take_message();
         }
         let call = Call {
-            origin: origin.clone(),
+            origin: balancer.choose(&[]).expect("an address"),
+            balancer: balancer.clone(),
+            tried: Vec::new(),
+            total: None,
             pool: upstream.core.pool.clone(),
             terms: TERMS,
             progress: None,
             watch: Watch::Nothing,
-            client: None,
+            websocket: None,
+            expects: false,
+            again: None,
+            repeated: false,
             deadline: None,
         };
-        match call.retry(&live, error) {
+        match Box::new(call).retry(&live, error, &mut Context::from_waker(std::task::Waker::noop())) {
             Step::Next(State::Dialling { .. }) => assert!(again, "{name}"),
             Step::Done(Err(Error::UpstreamUnavailable(_))) => assert!(!again, "{name}"),
             _ => panic!("{name}"),
@@ -820,7 +847,7 @@ async fn a_client_that_leaves_takes_its_call_with_it() {
 async fn many_calls_at_once_share_few_connections_and_never_an_answer() {
     let script = Script::new().await;
     let (upstream, url) = (upstream(), script.url());
-    let accepted = Rc::new(std::cell::Cell::new(0));
+    let accepted = Rc::new(Cell::new(0));
     let count = accepted.clone();
     tokio::task::spawn_local(async move {
         loop {
@@ -873,12 +900,20 @@ async fn the_sweeper_closes_what_is_idle_for_long_and_then_rests() {
 
 // ---------------------------------------------------------------- sessions
 
+fn session() -> Session {
+    Session {
+        id: crate::SessionId(SESSION),
+        ends_at: UnixTime(u64::MAX),
+        honoured_until: UnixTime(u64::MAX),
+    }
+}
+
 async fn event_stream(
     upstream: &Upstream<TestBody>,
     script: &Script,
 ) -> (UpstreamBody<TestBody>, Conversation) {
     let mut request = get("/events");
-    request.extensions_mut().insert(SessionId(SESSION));
+    request.extensions_mut().insert(session());
     let url = script.url();
     let (answer, conversation) = tokio::join!(call(upstream, &url, request), async {
         let mut conversation = script.accept().await;
@@ -930,7 +965,7 @@ async fn websocket(upstream: &Upstream<TestBody>, script: &Script) -> (Conversat
         let (stream, _) = listener.accept().await.expect("a connection");
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(body);
-            request.extensions_mut().insert(SessionId(SESSION));
+            request.extensions_mut().insert(session());
             call(&upstream, &url, request)
         });
         let _ = hyper::server::conn::http1::Builder::new()
@@ -1006,3 +1041,10 @@ async fn a_folder_is_served_and_a_missing_one_is_not_a_404() {
     let missing = serve(&folder.path().join("missing")).await;
     assert!(matches!(missing.err(), Some(Error::FilesUnavailable(_))));
 }
+
+mod balancing;
+mod balancing_http2;
+mod expect;
+mod http2;
+mod limits;
+mod websocket;

@@ -1,62 +1,35 @@
-//! WebSocket tunnels (RFC 6455) over two upgraded HTTP/1.1 connections.
+//! WebSocket tunnels (RFC 6455), over whatever the two sides speak.
 //!
 //! Bytes are copied both ways unread, until one side closes or the session ends. Only the borders
-//! of the frames towards the client are followed, so that the end of the session can be told in a
-//! close frame of its own ([`SESSION_ENDED`]) and not in the middle of another's. No byte of the
-//! client reaches the upstream before both sides have agreed to switch. Payloads are never looked
-//! at, changed or logged.
+//! of the frames are followed, so that the end of the session can be told to both sides in a close
+//! frame of its own ([`SESSION_ENDED`]) and not in the middle of another's. No byte of the client
+//! reaches the upstream before both sides have agreed to switch. Payloads are never looked at,
+//! changed or logged.
 
 use std::time::Duration;
 
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use bytes::Bytes;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use super::connect::Io;
 use crate::session_end::SessionEnded;
 use crate::timer::CoarseTimer;
 
 /// The close code for a session that has ended: 3000, registered as "Unauthorized" with IANA.
 pub(super) const SESSION_ENDED: u16 = 3000;
 
-/// Runs a tunnel to its end.
+/// Runs a tunnel to its end. `already_read` came from the upstream before it.
 pub(super) async fn run(
-    client: OnUpgrade,
-    upstream: Io,
-    already_read: Bytes,
-    ended: Option<SessionEnded>,
-    timer: CoarseTimer,
-) {
-    // The client's side exists once the 101 is on its way; a client that left has none.
-    let Ok(client) = client.await else { return };
-    copy(
-        TokioIo::new(client),
-        TokioIo::new(upstream),
-        already_read,
-        ended,
-        &timer,
-    )
-    .await;
-}
-
-async fn copy(
     client: impl AsyncRead + AsyncWrite,
     upstream: impl AsyncRead + AsyncWrite,
     already_read: Bytes,
     ended: Option<SessionEnded>,
     timer: &CoarseTimer,
 ) {
-    let (mut client_reader, client_writer) = tokio::io::split(client);
-    let (upstream_reader, mut upstream_writer) = tokio::io::split(upstream);
-    let mut down = Down {
-        reader: upstream_reader,
-        writer: client_writer,
-        frames: Frames::default(),
-        buffer: vec![0; BUFFER].into_boxed_slice(),
-        filled: 0,
-        written: 0,
-    };
+    let (client_reader, client_writer) = tokio::io::split(client);
+    let (upstream_reader, upstream_writer) = tokio::io::split(upstream);
+    let mut down = Direction::new(upstream_reader, client_writer);
+    let mut up = Direction::new(client_reader, upstream_writer);
     if !already_read.is_empty() && down.forward(&already_read).await.is_err() {
         return;
     }
@@ -66,25 +39,30 @@ async fn copy(
             None => std::future::pending().await,
         }
     };
-    tokio::select! {
+    let session_ended = tokio::select! {
         // First, or a busy stream could win for a while.
         biased;
-        () = ended => {
-            let _ = timer.timeout(GOODBYE, down.say_session_ended()).await;
-        }
-        _ = tokio::io::copy(&mut client_reader, &mut upstream_writer) => {}
-        _ = down.copy() => {}
-    }
+        () = ended => true,
+        _ = up.copy() => false,
+        _ = down.copy() => false,
+    };
     let _ = timer
         .timeout(GOODBYE, async {
-            let _ = tokio::join!(upstream_writer.shutdown(), down.writer.shutdown());
+            if session_ended {
+                let _ = tokio::join!(down.close(None), up.close(Some(mask())));
+            }
+            let _ = tokio::join!(up.writer.shutdown(), down.writer.shutdown());
+            if session_ended {
+                // A socket that is closed over unread bytes is reset, and the close frame lost.
+                tokio::join!(up.discard(), down.discard());
+            }
         })
         .await;
 }
 
-/// The direction towards the client. Its state is right after every await, so that it can be
-/// stopped at any of them and continued differently.
-struct Down<R, W> {
+/// One direction. Its state is right after every await, so that it can be stopped at any of them
+/// and continued differently.
+struct Direction<R, W> {
     reader: R,
     writer: W,
     frames: Frames,
@@ -93,8 +71,19 @@ struct Down<R, W> {
     written: usize,
 }
 
-impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Down<R, W> {
-    /// Copies until the upstream closes.
+impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Direction<R, W> {
+    fn new(reader: R, writer: W) -> Self {
+        Self {
+            reader,
+            writer,
+            frames: Frames::default(),
+            buffer: vec![0; BUFFER].into_boxed_slice(),
+            filled: 0,
+            written: 0,
+        }
+    }
+
+    /// Copies until the reader's side closes.
     async fn copy(&mut self) -> std::io::Result<()> {
         loop {
             self.flush_buffer().await?;
@@ -105,7 +94,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Down<R, W> {
     }
 
     /// Finishes the frame that is on its way and closes with [`SESSION_ENDED`].
-    async fn say_session_ended(&mut self) -> std::io::Result<()> {
+    async fn close(&mut self, mask: Option<[u8; 4]>) -> std::io::Result<()> {
         loop {
             let pending = self.pending();
             let rest = self.frames.clone().advance_to_border(pending);
@@ -120,8 +109,13 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Down<R, W> {
                 return Ok(());
             }
         }
-        self.writer.write_all(&close_frame()).await?;
+        self.writer.write_all(&close_frame(mask)).await?;
         self.writer.flush().await
+    }
+
+    /// Reads to the end, for nothing.
+    async fn discard(&mut self) {
+        while matches!(self.fill().await, Ok(count) if count > 0) {}
     }
 
     async fn forward(&mut self, mut bytes: &[u8]) -> std::io::Result<()> {
@@ -239,13 +233,25 @@ impl Frames {
     }
 }
 
-/// A close frame from a server (unmasked): code and reason.
-fn close_frame() -> Vec<u8> {
-    let length = u8::try_from(REASON.len() + 2).expect("the reason is short");
-    let mut frame = vec![0x88, length];
-    frame.extend_from_slice(&SESSION_ENDED.to_be_bytes());
-    frame.extend_from_slice(REASON.as_bytes());
-    frame
+/// A close frame: code and reason, masked towards a server (RFC 6455 §5.3).
+fn close_frame(mask: Option<[u8; 4]>) -> Vec<u8> {
+    let mut payload = SESSION_ENDED.to_be_bytes().to_vec();
+    payload.extend_from_slice(REASON.as_bytes());
+    let length = u8::try_from(payload.len()).expect("the reason is short");
+    let Some(mask) = mask else {
+        return [&[0x88, length], &payload[..]].concat();
+    };
+    for (byte, key) in payload.iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= key;
+    }
+    [&[0x88, 0x80 | length], &mask[..], &payload].concat()
+}
+
+/// A mask. It hides nothing from anybody; that of nought is one too.
+fn mask() -> [u8; 4] {
+    let mut mask = [0; 4];
+    let _ = SystemRandom::new().fill(&mut mask);
+    mask
 }
 
 const REASON: &str = "session ended";
@@ -295,7 +301,7 @@ mod tests {
         let ended = ends.subscribe(SESSION);
         let already_read = Bytes::copy_from_slice(already_read);
         let task = tokio::spawn(async move {
-            copy(
+            run(
                 near_client,
                 near_upstream,
                 already_read,
@@ -373,10 +379,14 @@ mod tests {
         let mut t = tunnel(b"\x81\x01a");
         assert_eq!(read(&mut t.client, 3).await, b"\x81\x01a");
         t.ends.end(SESSION);
-        assert_eq!(rest(&mut t.client).await, close_frame());
-        assert_eq!(rest(&mut t.upstream).await, b"");
+        assert_eq!(rest(&mut t.client).await, close_frame(None));
+        let goodbye = rest(&mut t.upstream).await;
+        let mask = goodbye[2..6].try_into().expect("a mask");
+        assert_eq!(goodbye, close_frame(Some(mask)));
+        drop(t.client);
+        drop(t.upstream);
         t.task.await.expect("the tunnel ends");
-        assert_eq!(close_frame()[2..4], [0x0b, 0xb8]);
+        assert_eq!(close_frame(None)[2..4], [0x0b, 0xb8]);
     }
 
     #[tokio::test]
@@ -390,8 +400,35 @@ mod tests {
             .await
             .expect("written");
         let mut expected = b"cd".to_vec();
-        expected.extend(close_frame());
+        expected.extend(close_frame(None));
         assert_eq!(rest(&mut t.client).await, expected);
+    }
+
+    #[tokio::test]
+    async fn a_frame_of_the_client_is_finished_before_the_upstream_is_told() {
+        let mut t = tunnel(b"");
+        // half of a masked frame of six bytes
+        t.client
+            .write_all(b"\x82\x86\x01\x02\x03\x04ab")
+            .await
+            .expect("written");
+        assert_eq!(read(&mut t.upstream, 8).await, b"\x82\x86\x01\x02\x03\x04ab");
+        t.ends.end(SESSION);
+        assert_eq!(
+            read(&mut t.client, 2).await,
+            [0x88, 15],
+            "the client hears at once"
+        );
+        t.client.write_all(b"cdef\x81\x80more").await.expect("written");
+        assert_eq!(read(&mut t.upstream, 4).await, b"cdef");
+        let goodbye = rest(&mut t.upstream).await;
+        assert_eq!(goodbye[..2], [0x88, 0x80 | 15]);
+        let unmasked: Vec<_> = goodbye[6..]
+            .iter()
+            .zip(goodbye[2..6].iter().cycle())
+            .map(|(byte, key)| byte ^ key)
+            .collect();
+        assert_eq!(unmasked, b"\x0b\xb8session ended");
     }
 
     #[tokio::test(start_paused = true)]
