@@ -48,6 +48,14 @@ pub(crate) async fn serve(
         Err(refusal) => std::mem::take(&mut refusal.effects),
     };
     carry_out(&shared, &agent, effects);
+    if let Ok(AgentResponse {
+        extended: Some(extended),
+        ..
+    }) = &outcome
+    {
+        let (ends_at, idle_ends_at) = (extended.ends_at, extended.idle_ends_at);
+        shared.ends.extend(extended.session.0, ends_at, idle_ends_at);
+    }
     outcome
 }
 

@@ -16,12 +16,13 @@ use coatroom_core::head::Head;
 use coatroom_core::headers::{self, ClientFacts, ResponseRules};
 use coatroom_core::route::{self, Endpoint, Resolved, Target as PathAndQuery};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 
 use crate::agent::{self, AgentCall};
-use crate::extensions::{Matched, Peer, RequestId, SessionId};
-use crate::handler::{Agent, App, Role, Shared};
+use crate::extensions::{Matched, Peer, RequestId, Session};
+use crate::grpc;
+use crate::handler::{Agent, App, Role, Snapshot};
 use crate::respond::{self, Reader};
 use crate::static_files::is_navigation;
 use crate::telemetry::{self, Target};
@@ -53,15 +54,16 @@ pub struct Passed {
 
 /// One request and its answer, as far as counting and logging go.
 struct Exchange {
-    shared: Arc<Shared>,
-    app: Option<Arc<App>>,
+    snapshot: Arc<Snapshot>,
+    /// The application's index.
+    app: Option<usize>,
     target: Target,
     method: Method,
     id: RequestId,
     cors: Cors,
 }
 
-impl Shared {
+impl Snapshot {
     pub(crate) fn pass<B>(self: Arc<Self>, request: Request<B>) -> Passage<B>
     where
         B: http_body::Body + Send + 'static,
@@ -70,11 +72,11 @@ impl Shared {
     {
         let (parts, body) = request.into_parts();
         let mut exchange = Exchange {
-            shared: Arc::clone(&self),
+            snapshot: Arc::clone(&self),
             app: None,
             target: Target::Nothing,
             method: parts.method.clone(),
-            id: self.telemetry.request_id(),
+            id: self.shared.telemetry.request_id(),
             cors: Cors::default(),
         };
         let app = match self.find(&parts) {
@@ -82,7 +84,7 @@ impl Shared {
             Err(error) => return Passage::Answer(exchange.refuse(&error, Reader::Script)),
         };
         let application = app.application();
-        exchange.app = Some(Arc::clone(app));
+        exchange.app = Some(app.index);
         exchange.target = Target::Unrouted {
             application: app.index,
         };
@@ -107,7 +109,8 @@ impl Shared {
                 match &app.role {
                     Role::Agent(agent) => {
                         let query = target.query.unwrap_or_default().to_owned();
-                        to_agent(Arc::clone(agent), endpoint, query, parts, body, exchange)
+                        let agent = Arc::clone(agent);
+                        to_agent(agent, app, endpoint, query, parts, body, exchange)
                     }
                     // the agent is elsewhere; here nobody can sign in or out
                     Role::Proxy(_) => Passage::Answer(exchange.refuse(&Error::NotFound, Reader::Script)),
@@ -118,8 +121,8 @@ impl Shared {
                     application: app.index,
                     route: index,
                 };
-                let reader = reader_of(route, &parts.headers);
-                let uri = forwarded(route.forwarded_target(&target));
+                let reader = reader_of(route, &parts.method, &parts.headers);
+                let uri = forwarded(route, &target, &parts.uri);
                 match uri.and_then(|uri| self.to_inner(app, index, uri, parts, &exchange)) {
                     Ok((parts, rules)) => Passage::Inner(
                         Request::from_parts(parts, body),
@@ -130,7 +133,7 @@ impl Shared {
                             reader,
                         },
                     ),
-                    Err(error) => Passage::Answer(exchange.refuse(&error, Reader::Script)),
+                    Err(error) => Passage::Answer(exchange.refuse(&error, reader.unless_person())),
                 }
             }
             Err(error) => Passage::Answer(exchange.refuse(&error, Reader::Script)),
@@ -138,13 +141,23 @@ impl Shared {
     }
 
     fn find(&self, parts: &Parts) -> Result<&Arc<App>, Error> {
-        let applications = self.apps.iter().map(|app| app.application().as_ref());
+        let apps = &self.shared.apps;
+        let applications = apps.iter().map(|app| app.application().as_ref());
         let found = route::find_application(applications, &head(parts))?;
-        let app = self
-            .apps
+        let app = apps
             .iter()
             .find(|app| std::ptr::eq(app.application().as_ref(), found));
         app.ok_or(Error::Bug("the application that was found is none of ours"))
+    }
+
+    /// Who asks, as far as the connection and listed peers say.
+    fn client(&self, parts: &Parts) -> Result<ClientFacts, Error> {
+        let peer = parts.extensions.get::<Peer>().copied().unwrap_or_default();
+        if self.shared.peers.is_empty() {
+            let address = peer.address;
+            return Ok(ClientFacts { address });
+        }
+        self.shared.peers.client(peer.address, &parts.headers)
     }
 
     /// Decides, then makes the request one that the wrapped service may see.
@@ -161,19 +174,26 @@ impl Shared {
             .routes
             .get(index)
             .ok_or(Error::Bug("a route that is not there"))?;
-        let decision = app.api(route, &head(&parts), self.clock.now())?;
-        let peer = parts.extensions.get::<Peer>().copied().unwrap_or_default();
-        let client = ClientFacts {
-            address: peer.address,
-        };
+        let shared = &self.shared;
+        let client = self.client(&parts)?;
+        let elapsed = || shared.clock.elapsed();
+        let mut decision = self.with_memo(app.index, |memo| {
+            app.api(route, &head(&parts), shared.clock.now(), memo)
+        })?;
+        // behind the guard, so that no other site uses up what this address may ask
+        app.rate_limits
+            .check_route_by_address(application, index, &client, elapsed)?;
+        let session = || decision.session().map(|session| session.id);
+        app.rate_limits
+            .check_route_by_session(application, index, session, &client, elapsed)?;
         decision.write_request(&mut parts.headers, application, route, &client)?;
-        parts.headers.insert("x-request-id", exchange.id.header());
-        if let Some(id) = decision.session_id() {
-            parts.extensions.insert(SessionId(id.0));
+        parts.headers.insert(X_REQUEST_ID, exchange.id.header());
+        if let Some(facts) = decision.session() {
+            parts.extensions.insert(Session::of(&facts));
         }
-        parts.extensions.insert(exchange.id.clone());
+        let copy = self.applications.get(app.index);
         parts.extensions.insert(Matched {
-            application: Arc::clone(application),
+            application: Arc::clone(copy.ok_or(Error::Bug("an application that has no copy"))?),
             route: index,
         });
         parts.uri = uri;
@@ -183,18 +203,19 @@ impl Shared {
 
 /// Who reads that a route failed. An API's caller is a script; a development server that does not
 /// run is met by whoever wants to see the page.
-fn reader_of(route: &Route, headers: &HeaderMap) -> Reader {
+fn reader_of(route: &Route, method: &Method, headers: &HeaderMap) -> Reader {
     match route.target {
         RouteTarget::DevServer(_) if is_navigation(headers) => Reader::Person,
-        RouteTarget::DevServer(_)
-        | RouteTarget::Upstream(_)
-        | RouteTarget::Static(_)
-        | RouteTarget::Inner => Reader::Script,
+        RouteTarget::Upstream(_) | RouteTarget::Inner => {
+            grpc::dialect(method, headers).map_or(Reader::Script, Reader::Grpc)
+        }
+        RouteTarget::DevServer(_) | RouteTarget::Static(_) => Reader::Script,
     }
 }
 
 fn to_agent<B>(
     agent: Arc<Agent>,
+    app: &App,
     endpoint: Endpoint,
     query: String,
     parts: Parts,
@@ -222,6 +243,17 @@ where
                 return Passage::Answer(exchange.refuse(&error, reader));
             }
         };
+    // behind the guard: no other site can use up a user's requests
+    let shared = &exchange.snapshot.shared;
+    let within = exchange.snapshot.client(&parts).and_then(|client| {
+        let session = || agent.handler.shown_session(&parts.headers);
+        let (limits, now) = (&app.rate_limits, shared.clock.elapsed());
+        limits.check_agent(&application, endpoint, &client, &shared.peers, session, now)
+    });
+    if let Err(error) = within {
+        exchange.count_agent(endpoint, Some(&error));
+        return Passage::Answer(exchange.refuse(&error, reader));
+    }
     let exchange = Arc::new(exchange);
     Passage::Agent(Box::pin(async move {
         let body = match read(body).await {
@@ -238,11 +270,11 @@ where
             navigation,
         };
         // a task of its own: it runs to its end, and is counted, even if the client hangs up
-        let shared = Arc::clone(&exchange.shared);
+        let shared = Arc::clone(&exchange.snapshot.shared);
         let task = {
             let exchange = Arc::clone(&exchange);
             async move {
-                let outcome = agent::serve(Arc::clone(&exchange.shared), agent, call).await;
+                let outcome = agent::serve(Arc::clone(&exchange.snapshot.shared), agent, call).await;
                 exchange.answer(endpoint, outcome, reader)
             }
         };
@@ -261,14 +293,23 @@ impl Passed {
     pub(crate) fn clean<R>(self, mut response: Response<R>) -> Response<R> {
         let status = response.status();
         headers::clean_response(response.headers_mut(), status, &self.rules);
+        self.exchange.write_hsts(response.headers_mut());
         self.exchange.answered(status);
         response
+    }
+
+    pub(crate) fn is_websocket(&self) -> bool {
+        self.rules.is_websocket()
     }
 
     /// The answer to a failure in the wrapped service.
     pub(crate) fn refuse(self, error: &Error) -> Response<Full<Bytes>> {
         let exchange = self.exchange;
-        exchange.shared.telemetry.upstream_error(exchange.target, error);
+        exchange
+            .snapshot
+            .shared
+            .telemetry
+            .upstream_error(exchange.target, error);
         exchange.refuse(error, self.reader)
     }
 
@@ -304,17 +345,28 @@ impl Exchange {
     }
 
     fn log(&self, error: &Error) {
+        if matches!(error, Error::RateLimited { .. }) {
+            // its limit says so, once in a while
+            return;
+        }
         telemetry::log_error(&self.id, self.application_id(), self.route(), error);
     }
 
     fn count(&self, mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
         self.cors.write(response.headers_mut());
+        self.write_hsts(response.headers_mut());
         self.answered(response.status());
         response
     }
 
+    fn write_hsts(&self, headers: &mut HeaderMap) {
+        if let Some(application) = self.application() {
+            application.hsts.write(headers);
+        }
+    }
+
     fn answered(&self, status: StatusCode) {
-        self.shared.telemetry.request(self.target, status);
+        self.snapshot.shared.telemetry.request(self.target, status);
         telemetry::log_access(
             &self.id,
             self.application_id(),
@@ -325,15 +377,16 @@ impl Exchange {
     }
 
     fn count_agent(&self, endpoint: Endpoint, error: Option<&Error>) {
-        if let Some(app) = &self.app {
-            self.shared
+        if let Some(app) = self.app {
+            self.snapshot
+                .shared
                 .telemetry
-                .agent(app.index, endpoint, error.map(|error| error.answer().code));
+                .agent(app, endpoint, error.map(|error| error.answer().code));
         }
     }
 
     fn application(&self) -> Option<&Application> {
-        self.app.as_ref().map(|app| app.application().as_ref())
+        self.snapshot.applications.get(self.app?).map(Arc::as_ref)
     }
 
     fn application_id(&self) -> &str {
@@ -361,10 +414,12 @@ fn head(parts: &Parts) -> Head<'_, HeaderMap> {
             .path_and_query()
             .map_or("/", http::uri::PathAndQuery::as_str),
         authority: parts.uri.authority().map(http::uri::Authority::as_str),
-        protocol: parts
-            .extensions
-            .get::<hyper::ext::Protocol>()
-            .map(hyper::ext::Protocol::as_str),
+        // it comes with no other method (RFC 8441 §4)
+        protocol: match parts.method {
+            Method::CONNECT => parts.extensions.get::<hyper::ext::Protocol>(),
+            _ => None,
+        }
+        .map(hyper::ext::Protocol::as_str),
         headers: &parts.headers,
     }
 }
@@ -386,8 +441,15 @@ where
     }
 }
 
-fn forwarded(target: String) -> Result<Uri, Error> {
-    Uri::try_from(target).map_err(|_| Error::InvalidRequest("the request target is not a URI"))
+/// The target as the route's upstream sees it; the received one, if nothing about it changes.
+fn forwarded(route: &Route, target: &PathAndQuery<'_>, received: &Uri) -> Result<Uri, Error> {
+    if let Some(same) = received.path_and_query()
+        && same.path() == route.forwarded_path(&target.path)
+    {
+        return Ok(same.clone().into());
+    }
+    Uri::try_from(route.forwarded_target(target))
+        .map_err(|_| Error::InvalidRequest("the request target is not a URI"))
 }
 
 fn preflight_answer(headers: HeaderMap) -> Response<Full<Bytes>> {
@@ -396,6 +458,8 @@ fn preflight_answer(headers: HeaderMap) -> Response<Full<Bytes>> {
     *response.headers_mut() = headers;
     response
 }
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The longest body of an agent call, in bytes: an authorization response fits many times.
 const MAX_BODY: usize = 64 * 1024;

@@ -1,10 +1,11 @@
 //! The clock and the randomness that the core takes as arguments.
 //!
 //! The only file of this crate that reads the wall clock or the operating system's generator for the
-//! core. It measures no durations: deadlines belong to tokio's clock.
+//! core. Deadlines belong to tokio's clock; what is measured here is how often somebody asks.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use coatroom_core::rng::Rng;
 use coatroom_core::time::UnixTime;
@@ -13,6 +14,11 @@ use coatroom_core::time::UnixTime;
 pub trait Clock: Send + Sync + 'static {
     /// The current time.
     fn now(&self) -> UnixTime;
+
+    /// Time since some start, which nobody sets back: for rates. By default as coarse as [`now`](Self::now).
+    fn elapsed(&self) -> Duration {
+        Duration::from_secs(self.now().0)
+    }
 }
 
 /// The wall clock.
@@ -28,6 +34,11 @@ impl Clock for SystemClock {
                 .elapsed()
                 .map_or(0, |since| since.as_secs()),
         )
+    }
+
+    fn elapsed(&self) -> Duration {
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed()
     }
 }
 

@@ -7,6 +7,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use coatroom_core::config::{Application, Route};
+use coatroom_core::flow::SessionFacts;
+use coatroom_core::time::UnixTime;
 use http::HeaderValue;
 
 /// The other end of the connection that a request came over.
@@ -37,6 +39,34 @@ impl Matched {
             .routes
             .get(self.route)
             .expect("the index came from a look-up in these routes")
+    }
+}
+
+/// The session whose access token a request carries; not there where none is attached.
+///
+/// It has what the cookie of an API call truthfully knows. Deliberately absent are claims, which
+/// that cookie does not hold (the API reads them from the token, the SPA from `session`), and ways
+/// to sign out or to ask for another token, which need cookies that this path does not get. The
+/// application and the route are in [`Matched`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Names it.
+    pub id: SessionId,
+    /// When it ends at the latest, as far as its cookie knows. What lasts longer than a request
+    /// should not outlive this; [`SessionEnds::subscribe_until`](crate::session_end::SessionEnds::subscribe_until)
+    /// says when it does, refreshes included.
+    pub ends_at: UnixTime,
+    /// Until when its access token is attached; after that the SPA refreshes.
+    pub honoured_until: UnixTime,
+}
+
+impl Session {
+    pub(crate) fn of(facts: &SessionFacts) -> Self {
+        Self {
+            id: SessionId(facts.id.0),
+            ends_at: facts.ends_at,
+            honoured_until: facts.honoured_until,
+        }
     }
 }
 

@@ -6,22 +6,27 @@
 //! request keeps to the end what it began with, and what the process knows of providers, flights
 //! and ended sessions is taken over.
 
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use coatroom_core::config::{Application, Route};
+use coatroom_core::config::{Application, Route, RouteTarget, Upstreams};
 use coatroom_core::error::Error;
-use coatroom_core::flow::{Decision, ProxyHandler, Refreshed, SignedIn};
+use coatroom_core::flow::{AnchorMemo, Decision, ProxyHandler, Refreshed, SignedIn};
 use coatroom_core::handler::Handler;
 use coatroom_core::head::{Head, Headers};
+use coatroom_core::peers::TrustedPeers;
 use coatroom_core::seal::{KeyRing, ProxyRing};
 use coatroom_core::time::UnixTime;
+use http::HeaderName;
 use tokio::runtime::Handle;
 
 use crate::clock::{Clock, SystemClock};
 use crate::flights::Flights;
 use crate::outage::Outage;
 use crate::provider::{Health, Provider, SetupError};
+use crate::rate::{self, RateLimits};
 use crate::service::TokenHandlerLayer;
 use crate::session_end::SessionEnds;
 use crate::telemetry::{ApplicationLabels, Telemetry};
@@ -42,8 +47,12 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ends: SessionEnds,
     pub(crate) telemetry: Telemetry,
+    /// Who may say for whom it asks.
+    pub(crate) peers: TrustedPeers,
     /// The key ring that the agent of this process began with.
     memory_keys: Option<Arc<KeyRing>>,
+    /// Tells configurations apart.
+    number: u64,
 }
 
 /// One application.
@@ -51,6 +60,7 @@ pub(crate) struct App {
     /// Its position among the applications.
     pub(crate) index: usize,
     pub(crate) role: Role,
+    pub(crate) rate_limits: RateLimits,
 }
 
 /// What this process does for an application.
@@ -119,6 +129,7 @@ pub struct Builder {
     keys: Keys,
     control: Option<Handle>,
     clock: Arc<dyn Clock>,
+    peers: TrustedPeers,
 }
 
 impl TokenHandler {
@@ -130,6 +141,7 @@ impl TokenHandler {
             keys: keys.into(),
             control: None,
             clock: Arc::new(SystemClock),
+            peers: TrustedPeers::nobody(),
         }
     }
 
@@ -190,15 +202,36 @@ impl TokenHandler {
             control: before.control.clone(),
             clock: before.clock.clone(),
             ends: before.ends.clone(),
+            peers: before.peers.clone(),
             before: Some(&before),
         })?;
         self.current.store(Arc::new(next));
         Ok(())
     }
 
+    /// The upstreams of every route.
+    pub(crate) fn upstreams(&self) -> Vec<Arc<Upstreams>> {
+        let current = self.current();
+        let routes = current.apps.iter().flat_map(|app| &app.application().routes);
+        routes
+            .filter_map(|route| match &route.target {
+                RouteTarget::Upstream(upstreams) => Some(Arc::clone(upstreams)),
+                RouteTarget::Static(_) | RouteTarget::DevServer(_) | RouteTarget::Inner => None,
+            })
+            .collect()
+    }
+
     /// The counters of this process.
     pub fn telemetry(&self) -> Telemetry {
         self.current().telemetry.clone()
+    }
+
+    /// What the rate limits refused, in the Prometheus text format.
+    pub fn render_rate_limits(&self, out: &mut String) {
+        rate::render_head(out);
+        for app in &self.current().apps {
+            app.rate_limits.render(app.application(), out);
+        }
     }
 
     /// The sessions that ended in this process, for sockets and streams.
@@ -211,6 +244,84 @@ impl TokenHandler {
     }
 }
 
+/// A token handler as one wrapped service sees it, which in the binary is one core.
+///
+/// What a request holds on to is counted here and not where every core counts: a counter that
+/// several cores write costs each of them more than all the look-ups of a request.
+pub(crate) struct Local {
+    handler: TokenHandler,
+    snapshot: ArcSwap<Snapshot>,
+}
+
+/// What is served at present, with reference counts of its own.
+pub(crate) struct Snapshot {
+    pub(crate) shared: Arc<Shared>,
+    /// Copies, in the order of `shared.apps`.
+    pub(crate) applications: Vec<Arc<Application>>,
+}
+
+thread_local! {
+    /// What this thread remembers of opened anchors: the configuration's number, one memo an application.
+    static MEMOS: RefCell<(u64, Vec<AnchorMemo>)> = const { RefCell::new((0, Vec::new())) };
+}
+
+impl Local {
+    pub(crate) fn new(handler: TokenHandler) -> Arc<Self> {
+        let snapshot = ArcSwap::from_pointee(Snapshot::of(handler.current()));
+        Arc::new(Self { handler, snapshot })
+    }
+
+    pub(crate) fn current(&self) -> Arc<Snapshot> {
+        let snapshot = self.snapshot.load_full();
+        let current = self.handler.current.load();
+        if Arc::ptr_eq(&current, &snapshot.shared) {
+            return snapshot;
+        }
+        let snapshot = Arc::new(Snapshot::of(Arc::clone(&current)));
+        self.snapshot.store(Arc::clone(&snapshot));
+        snapshot
+    }
+}
+
+impl Snapshot {
+    fn of(shared: Arc<Shared>) -> Self {
+        let applications = shared
+            .apps
+            .iter()
+            .map(|app| Arc::new(copy(app.application())))
+            .collect();
+        Self { shared, applications }
+    }
+
+    /// Lends this thread's memo of an application; what was remembered under another configuration, and
+    /// so perhaps under other keys, is gone.
+    pub(crate) fn with_memo<T>(&self, application: usize, look: impl FnOnce(&mut AnchorMemo) -> T) -> T {
+        MEMOS.with_borrow_mut(|(number, memos)| {
+            if *number != self.shared.number {
+                *number = self.shared.number;
+                memos.clear();
+                memos.resize_with(self.applications.len(), AnchorMemo::default);
+            }
+            match memos.get_mut(application) {
+                Some(memo) => look(memo),
+                None => look(&mut AnchorMemo::default()),
+            }
+        })
+    }
+}
+
+/// The number of the next configuration; none has zero.
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
+
+/// A copy that shares no reference count with the original where requests count.
+fn copy(application: &Application) -> Application {
+    let name = HeaderName::from_bytes(application.csrf_header.as_str().as_bytes());
+    Application {
+        csrf_header: name.expect("a header's name is one"),
+        ..application.clone()
+    }
+}
+
 /// What a [`Shared`] is made of.
 struct Parts<'a> {
     applications: Vec<Application>,
@@ -218,6 +329,7 @@ struct Parts<'a> {
     control: Handle,
     clock: Arc<dyn Clock>,
     ends: SessionEnds,
+    peers: TrustedPeers,
     /// What was served until now.
     before: Option<&'a Shared>,
 }
@@ -230,8 +342,16 @@ impl Shared {
             control,
             clock,
             ends,
+            peers,
             before,
         } = parts;
+        let rate_limits = |application: &Application| {
+            let known = before.and_then(|before| {
+                let mut apps = before.apps.iter();
+                apps.find(|app| app.application().id == application.id)
+            });
+            RateLimits::new(application, known.map(|app| &app.rate_limits))
+        };
         let known = |application: &Application| before.and_then(|before| before.agent(application));
         let memory_keys = before.and_then(|before| before.memory_keys.clone());
         let applications = applications.into_iter().map(Arc::new).enumerate();
@@ -239,12 +359,14 @@ impl Shared {
             Keys::Agent(keys) => {
                 let memory_keys = memory_keys.unwrap_or_else(|| keys.clone());
                 let apps = applications.map(|(index, application)| {
+                    let rate_limits = rate_limits(&application);
                     let handler = Handler::new(application.clone(), keys.clone())?;
                     let handler = handler.with_memory_keys(memory_keys.clone());
                     let agent = Agent::new(index, handler, known(&application), &clock)?;
                     Ok(Arc::new(App {
                         index,
                         role: Role::Agent(Arc::new(agent)),
+                        rate_limits,
                     }))
                 });
                 (
@@ -254,10 +376,12 @@ impl Shared {
             }
             Keys::Proxy(keys) => {
                 let apps = applications.map(|(index, application)| {
+                    let rate_limits = rate_limits(&application);
                     let handler = ProxyHandler::new(application, keys.clone())?;
                     Ok(Arc::new(App {
                         index,
                         role: Role::Proxy(Box::new(handler)),
+                        rate_limits,
                     }))
                 });
                 (apps.collect::<Result<Vec<_>, BuildError>>()?, memory_keys)
@@ -274,7 +398,9 @@ impl Shared {
             clock,
             ends,
             telemetry,
+            peers,
             memory_keys,
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
         })
     }
 
@@ -337,10 +463,11 @@ impl App {
         route: &Route,
         head: &Head<'_, H>,
         now: UnixTime,
+        memo: &mut AnchorMemo,
     ) -> Result<Decision<'_>, Error> {
         match &self.role {
-            Role::Agent(agent) => agent.handler.api(route, head, now),
-            Role::Proxy(handler) => handler.api(route, head, now),
+            Role::Agent(agent) => agent.handler.api(route, head, now, memo),
+            Role::Proxy(handler) => handler.api(route, head, now, memo),
         }
     }
 
@@ -372,6 +499,13 @@ impl Builder {
         self
     }
 
+    /// The peers that may say for whom they ask; by default nobody. A reload keeps them.
+    #[must_use]
+    pub fn trusted_peers(mut self, peers: TrustedPeers) -> Self {
+        self.peers = peers;
+        self
+    }
+
     /// The token handler.
     ///
     /// # Errors
@@ -380,13 +514,14 @@ impl Builder {
     /// # Panics
     /// Without a runtime: called outside of tokio and no [`runtime`](Self::runtime) given.
     pub fn build(self) -> Result<TokenHandler, BuildError> {
-        let ends = SessionEnds::new();
+        let ends = SessionEnds::with_clock(Arc::clone(&self.clock));
         let shared = Shared::new(Parts {
             applications: self.applications,
             keys: self.keys,
             control: self.control.unwrap_or_else(Handle::current),
             clock: self.clock,
             ends: ends.clone(),
+            peers: self.peers,
             before: None,
         })?;
         Ok(TokenHandler {

@@ -41,19 +41,24 @@
 //!
 //! # axum
 //!
-//! The Layer wraps the whole router, because it decides before routing does:
+//! The Layer wraps the whole router, because it decides before routing does; another router around
+//! it serves the two:
 //!
 //! ```
-//! # use coatroom::TokenHandler;
+//! # use coatroom::{Session, TokenHandler};
 //! # use tower::Layer as _;
-//! # fn serve(handler: TokenHandler) {
-//! let router: axum::Router = axum::Router::new().route("/api/orders", axum::routing::get(|| async { "orders" }));
-//! let service = handler.layer().layer(router);
-//! // axum::serve(listener, tower::make::Shared::new(service))
-//! # let _ = service; }
+//! # async fn serve(handler: TokenHandler, listener: tokio::net::TcpListener) -> std::io::Result<()> {
+//! async fn orders(axum::Extension(session): axum::Extension<Session>) -> String {
+//!     format!("orders of {}", session.id.public())
+//! }
+//! let router = axum::Router::new().route("/api/orders", axum::routing::get(orders));
+//! let service = axum::Router::new().fallback_service(handler.layer().layer(router));
+//! axum::serve(listener, service).await
+//! # }
 //! ```
 //!
-//! Handlers find the session in the request's extensions: [`SessionId`].
+//! The session is in the request's extensions: [`Session`] where a token is attached, beside
+//! [`Matched`] (application and route). The request's id is in its `x-request-id`.
 //!
 //! # AWS Lambda
 //!
@@ -61,25 +66,28 @@
 //! # use std::convert::Infallible;
 //! # use coatroom::TokenHandler;
 //! # use tower::Layer as _;
-//! # fn serve(handler: TokenHandler) {
+//! # async fn serve(handler: TokenHandler) -> Result<(), lambda_http::Error> {
 //! let api = tower::service_fn(|_: lambda_http::Request| async {
 //!     Ok::<_, Infallible>(lambda_http::Response::new(lambda_http::Body::from("orders")))
 //! });
-//! let service = handler.layer().layer(api);
-//! // lambda_http::run(service).await
-//! # let _ = service; }
+//! lambda_http::run(handler.layer().layer(api)).await
+//! # }
 //! ```
 //!
 //! On Lambda no work outlives the answer: revocations at sign-out are best effort there.
+//!
+//! Whole programs are in `examples/`: `axum.rs`, `tower.rs` and `lambda.rs`.
 
 mod agent;
 mod api;
 pub mod clock;
 pub mod extensions;
 mod flights;
+mod grpc;
 mod handler;
 mod outage;
 pub mod provider;
+mod rate;
 mod respond;
 mod service;
 pub mod session_end;
@@ -89,8 +97,8 @@ pub mod timer;
 pub mod upstream;
 
 pub use api::Passed;
-pub use coatroom_core::{config, seal, secret};
-pub use extensions::{Matched, Peer, RequestId, SessionId};
+pub use coatroom_core::{config, peers, seal, secret};
+pub use extensions::{Matched, Peer, RequestId, Session, SessionId};
 pub use handler::{BuildError, Builder, Keys, TokenHandler};
 pub use respond::ERROR_HEADER;
 pub use service::{Body, ResponseFuture, TokenHandlerLayer, TokenHandlerService};

@@ -10,17 +10,31 @@ use coatroom_core::flow::{AgentResponse, Refusal};
 use http::{HeaderName, HeaderValue, Response, header};
 use http_body_util::Full;
 
+use crate::grpc;
+
 /// Says which error an answer of ours is, for clients that lose the body, and to tell our 401
 /// from the API's.
 pub const ERROR_HEADER: HeaderName = HeaderName::from_static("token-handler-error");
 
-/// What kind of client reads an error: a script, or a person.
+/// What kind of client reads an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reader {
     /// JSON.
     Script,
     /// A small page, without any text of the request.
     Person,
+    /// A `grpc-status`, without a body.
+    Grpc(grpc::Dialect),
+}
+
+impl Reader {
+    /// The same, but that nobody is shown a page.
+    pub(crate) fn unless_person(self) -> Self {
+        match self {
+            Self::Person => Self::Script,
+            Self::Script | Self::Grpc(_) => self,
+        }
+    }
 }
 
 /// An agent endpoint's answer.
@@ -59,6 +73,7 @@ pub(crate) fn answer(outcome: Result<AgentResponse, Refusal>, reader: Reader) ->
 pub(crate) fn error(error: &Error, reader: Reader) -> Response<Full<Bytes>> {
     let answer = error.answer();
     let (content_type, body) = match reader {
+        Reader::Grpc(dialect) => return grpc::error(error, dialect),
         Reader::Script => {
             let mut json = serde_json::json!({"error_code": answer.code, "detailed_error": answer.detail});
             if let (

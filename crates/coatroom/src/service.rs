@@ -11,13 +11,17 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use coatroom_core::error::Error;
 use coatroom_core::headers;
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::api::{AgentFuture, Passage, Passed};
-use crate::handler::TokenHandler;
+use std::sync::Arc;
+
+use crate::handler::{Local, TokenHandler};
+use crate::respond;
 
 /// Wraps a service with a [`TokenHandler`]. Made by [`TokenHandler::layer`].
 #[derive(Clone)]
@@ -36,7 +40,7 @@ impl<S> Layer<S> for TokenHandlerLayer {
 
     fn layer(&self, inner: S) -> Self::Service {
         TokenHandlerService {
-            handler: self.handler.clone(),
+            local: Local::new(self.handler.clone()),
             inner,
             failed: None,
         }
@@ -46,7 +50,7 @@ impl<S> Layer<S> for TokenHandlerLayer {
 /// The token handler in front of a service. Its own errors are answers, so it never fails.
 #[derive(Clone)]
 pub struct TokenHandlerService<S> {
-    handler: TokenHandler,
+    local: Arc<Local>,
     inner: S,
     /// Why the wrapped service is not to be called any more.
     failed: Option<Error>,
@@ -73,19 +77,60 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match (self.handler.current().pass(request), self.failed.take()) {
+        let http1 = Http1::of(&request);
+        match (self.local.current().pass(request), self.failed.take()) {
             (Passage::Inner(_, passed), Some(error)) => ResponseFuture::Ready {
                 response: Some(passed.refuse(&error)),
             },
             (Passage::Inner(request, passed), None) => ResponseFuture::Forward {
                 future: self.inner.call(request),
                 passed: Some(passed),
+                http1,
             },
             (Passage::Agent(future), _) => ResponseFuture::Agent { future },
             (Passage::Answer(response), _) => ResponseFuture::Ready {
-                response: Some(response),
+                response: Some(http1.refuse(response)),
             },
         }
+    }
+}
+
+/// What an HTTP/1.1 connection has to know about a request that is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Http1 {
+    Connect,
+    Other,
+    /// HTTP/2 frames its streams, and resets those that it does not understand.
+    Not,
+}
+
+impl Http1 {
+    fn of<B>(request: &Request<B>) -> Self {
+        match (request.version() <= Version::HTTP_11, request.method()) {
+            (false, _) => Self::Not,
+            (true, &Method::CONNECT) => Self::Connect,
+            (true, _) => Self::Other,
+        }
+    }
+
+    /// Where we and the client may disagree about what was sent, and behind a tunnel that is not to
+    /// be, nothing that follows is read as a request of its own (RFC 9112 §11.2, RFC 9110 §9.3.6).
+    fn refuse(self, mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+        let closes = match self {
+            Self::Connect => true,
+            // by the code as well: towards gRPC the status is 200
+            Self::Other => {
+                let code = response.headers().get(&respond::ERROR_HEADER);
+                response.status() == StatusCode::BAD_REQUEST
+                    || code.is_some_and(|code| code == Error::InvalidRequest("").answer().code)
+            }
+            Self::Not => false,
+        };
+        if closes {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
+        response
     }
 }
 
@@ -99,6 +144,7 @@ pin_project! {
             #[pin]
             future: F,
             passed: Option<Passed>,
+            http1: Http1,
         },
         /// The agent answers; its work runs on the control runtime.
         Agent {
@@ -120,14 +166,33 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
-            ResponseFutureProjection::Forward { future, passed } => {
+            ResponseFutureProjection::Forward {
+                future,
+                passed,
+                http1,
+            } => {
                 let outcome = std::task::ready!(future.poll(context));
                 let passed = passed
                     .take()
                     .expect("a future is not polled again after it is ready");
                 Poll::Ready(Ok(match outcome {
-                    Ok(response) => passed.clean(response).map(|body| Body::Upstream { body }),
-                    Err(error) => passed.refuse(&error.into()).map(|body| Body::Own { body }),
+                    Ok(response) => {
+                        // What a client has sent ahead of a tunnel that is not to be is no request
+                        // (RFC 9110 §7.8).
+                        let closes = *http1 != Http1::Not
+                            && passed.is_websocket()
+                            && response.status() != StatusCode::SWITCHING_PROTOCOLS;
+                        let mut response = passed.clean(response);
+                        if closes {
+                            let close = HeaderValue::from_static("close");
+                            response.headers_mut().insert(CONNECTION, close);
+                        }
+                        response.map(|body| Body::Upstream { body })
+                    }
+                    Err(error) => {
+                        let refusal = http1.refuse(passed.refuse(&error.into()));
+                        refusal.map(|body| Body::Own { body })
+                    }
                 }))
             }
             ResponseFutureProjection::Agent { future } => future
@@ -215,6 +280,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn behind_a_refusal_of_what_was_sent_the_connection_ends_whatever_its_status() {
+        for (status, code, http1, closes) in [
+            (400, "invalid_request", Http1::Other, true),
+            // towards gRPC
+            (200, "invalid_request", Http1::Other, true),
+            (200, "unauthorized", Http1::Other, false),
+            (401, "unauthorized", Http1::Other, false),
+            (405, "method_not_allowed", Http1::Connect, true),
+            (400, "invalid_request", Http1::Not, false),
+        ] {
+            let mut response = Response::new(Full::default());
+            *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+            let code = HeaderValue::from_static(code);
+            response.headers_mut().insert(respond::ERROR_HEADER, code.clone());
+            let response = http1.refuse(response);
+            let close = response.headers().get(CONNECTION);
+            assert_eq!(close.is_some(), closes, "{status} {code:?} {http1:?}");
+        }
+    }
+
+    #[test]
     fn trailers_of_an_answer_say_nothing_that_its_headers_may_not() {
         let trailers: HeaderMap = [
             ("grpc-status", "0"),
@@ -227,7 +313,7 @@ mod tests {
         .map(|(name, value)| {
             (
                 http::HeaderName::from_static(name),
-                http::HeaderValue::from_static(value),
+                HeaderValue::from_static(value),
             )
         })
         .collect();

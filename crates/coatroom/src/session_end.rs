@@ -4,15 +4,21 @@
 //! compare [`SessionEnds::generation`], one relaxed load, and take no lock. A subscription that
 //! is made late names the generation at which its session was last known to be good, so an end
 //! in between is not missed; where the short memory of past ends cannot tell, the answer is
-//! "ended". This file never decides that a session has ended and never sees a token. Memory is
-//! bounded by the living subscriptions and a fixed number of remembered ends.
+//! "ended". A subscription may also name when its session ends by the clock: one task for all
+//! looks at those once a second, and a refresh in this process moves them. This file never sees a
+//! token. Memory is bounded by the living subscriptions and a fixed number of remembered ends.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use coatroom_core::time::UnixTime;
+
+use crate::clock::{Clock, SystemClock};
 
 /// How often any session was ended in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +28,28 @@ pub struct Generation(u64);
 #[derive(Clone)]
 pub struct SessionEnds {
     shared: Arc<Shared>,
+}
+
+impl Session {
+    fn new() -> Self {
+        Self {
+            ends_at: UnixTime(0),
+            idle_ends_at: UnixTime(0),
+            subscriptions: Vec::new(),
+        }
+    }
+}
+
+/// Which of a session's clocks end a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// None: only that the session is ended.
+    Ended,
+    /// When the session ends at the latest.
+    EndsAt(UnixTime),
+    /// That, or when it may have been idle for too long: this long from now, unless a refresh in
+    /// this process says otherwise.
+    IdleOrEndsAt(UnixTime, Duration),
 }
 
 /// Resolves when the session it was made for ends; pending until then.
@@ -35,30 +63,49 @@ pub struct SessionEnded {
 struct Shared {
     generation: AtomicU64,
     tickets: AtomicU64,
+    clock: Arc<dyn Clock>,
+    /// Whether somebody looks at the clock.
+    watched: AtomicBool,
     shards: [Mutex<Shard>; SHARDS],
 }
 
 #[derive(Default)]
 struct Shard {
-    subscribed: HashMap<[u8; 16], Vec<Subscription>>,
+    subscribed: HashMap<[u8; 16], Session>,
     /// Past ends, oldest first.
     ended: VecDeque<(u64, [u8; 16])>,
     /// The newest generation that has dropped out of `ended`.
     forgotten: u64,
 }
 
+/// A session that something lives on.
+struct Session {
+    /// When it ends by the clock, as far as is known; the latest of what was said.
+    ends_at: UnixTime,
+    idle_ends_at: UnixTime,
+    subscriptions: Vec<Subscription>,
+}
+
 struct Subscription {
     ticket: u64,
+    until: Until,
     waker: Option<Waker>,
 }
 
 impl SessionEnds {
-    /// An empty registry.
+    /// An empty registry, by the system's clock.
     pub fn new() -> Self {
+        Self::with_clock(Arc::new(SystemClock))
+    }
+
+    /// An empty registry by another clock.
+    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 generation: AtomicU64::new(0),
                 tickets: AtomicU64::new(0),
+                clock,
+                watched: AtomicBool::new(false),
                 shards: std::array::from_fn(|_| Mutex::default()),
             }),
         }
@@ -75,16 +122,34 @@ impl SessionEnds {
         let shard = self.shared.shard(session);
         match shard.remembers(session) {
             true => self.over(session),
-            false => self.subscribed(shard, session),
+            false => self.subscribed(shard, session, Until::Ended),
         }
     }
 
     /// Like [`subscribe`](Self::subscribe), for a session that was good at generation `since`.
     pub fn subscribe_since(&self, session: [u8; 16], since: Generation) -> SessionEnded {
+        self.subscribe_until(session, since, Until::Ended)
+    }
+
+    /// Like [`subscribe_since`](Self::subscribe_since), and resolves when the clock says that the
+    /// session is over, up to two seconds late. It wants to be called on a tokio runtime.
+    pub fn subscribe_until(&self, session: [u8; 16], since: Generation, until: Until) -> SessionEnded {
         let shard = self.shared.shard(session);
-        match shard.forgotten > since.0 || shard.remembers(session) {
-            true => self.over(session),
-            false => self.subscribed(shard, session),
+        if shard.forgotten > since.0 || shard.remembers(session) {
+            return self.over(session);
+        }
+        let subscribed = self.subscribed(shard, session, until);
+        if until != Until::Ended {
+            self.shared.watch();
+        }
+        subscribed
+    }
+
+    /// A refresh moved a session's clocks: what lives on it may go on for as long.
+    pub fn extend(&self, session: [u8; 16], ends_at: UnixTime, idle_ends_at: UnixTime) {
+        if let Some(known) = self.shared.shard(session).subscribed.get_mut(&session) {
+            known.ends_at = known.ends_at.max(ends_at);
+            known.idle_ends_at = known.idle_ends_at.max(idle_ends_at);
         }
     }
 
@@ -105,7 +170,8 @@ impl SessionEnds {
             shard.ended.push_back((generation, session));
             shard.subscribed.remove(&session)
         };
-        for waker in subscribed.into_iter().flatten().filter_map(|s| s.waker) {
+        let subscriptions = subscribed.into_iter().flat_map(|session| session.subscriptions);
+        for waker in subscriptions.filter_map(|s| s.waker) {
             waker.wake();
         }
     }
@@ -118,13 +184,23 @@ impl SessionEnds {
         }
     }
 
-    fn subscribed(&self, mut shard: MutexGuard<'_, Shard>, session: [u8; 16]) -> SessionEnded {
+    fn subscribed(&self, mut shard: MutexGuard<'_, Shard>, session: [u8; 16], until: Until) -> SessionEnded {
         let ticket = self.shared.tickets.fetch_add(1, Ordering::Relaxed);
-        shard
-            .subscribed
-            .entry(session)
-            .or_default()
-            .push(Subscription { ticket, waker: None });
+        let known = shard.subscribed.entry(session).or_insert_with(Session::new);
+        match until {
+            Until::Ended => {}
+            Until::EndsAt(ends_at) => known.ends_at = known.ends_at.max(ends_at),
+            Until::IdleOrEndsAt(ends_at, idle) => {
+                known.ends_at = known.ends_at.max(ends_at);
+                let at_the_latest = self.shared.clock.now().plus(idle);
+                known.idle_ends_at = known.idle_ends_at.max(at_the_latest);
+            }
+        }
+        known.subscriptions.push(Subscription {
+            ticket,
+            until,
+            waker: None,
+        });
         SessionEnded {
             shared: self.shared.clone(),
             session,
@@ -152,6 +228,93 @@ impl Shared {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Has somebody look at the clock, if nobody does.
+    fn watch(self: &Arc<Self>) {
+        if self.watched.load(Ordering::Acquire) {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        if !self.watched.swap(true, Ordering::AcqRel) {
+            runtime.spawn(watch(Watching(Arc::downgrade(self))));
+        }
+    }
+
+    /// Whether any subscription depends on the clock.
+    fn has_clocks(&self) -> bool {
+        self.shards.iter().any(|shard| {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut all = shard
+                .subscribed
+                .values()
+                .flat_map(|session| &session.subscriptions);
+            all.any(|subscription| subscription.until != Until::Ended)
+        })
+    }
+
+    /// Resolves what is over by the clock; whether anything is left that may be some day.
+    fn look(&self) -> bool {
+        let now = self.clock.now();
+        let mut left = false;
+        let mut due = Vec::new();
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.subscribed.retain(|_, session| {
+                let (over, idle) = (session.ends_at <= now, session.idle_ends_at <= now);
+                session.subscriptions.retain_mut(|subscription| {
+                    let is_due = match subscription.until {
+                        Until::Ended => return true,
+                        Until::EndsAt(_) => over,
+                        Until::IdleOrEndsAt(..) => over || idle,
+                    };
+                    if is_due {
+                        due.extend(subscription.waker.take());
+                    } else {
+                        left = true;
+                    }
+                    !is_due
+                });
+                !session.subscriptions.is_empty()
+            });
+        }
+        for waker in due {
+            waker.wake();
+        }
+        left
+    }
+}
+
+/// Whoever looks at the clock; when it stops, whyever, the next subscription finds another.
+struct Watching(Weak<Shared>);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.watched.store(false, Ordering::Release);
+        }
+    }
+}
+
+async fn watch(watching: Watching) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(shared) = watching.0.upgrade() else {
+            return;
+        };
+        if !shared.look() {
+            break;
+        }
+    }
+    // One that subscribed since the look found somebody watching.
+    let weak = watching.0.clone();
+    drop(watching);
+    if let Some(shared) = weak.upgrade()
+        && shared.has_clocks()
+    {
+        shared.watch();
+    }
 }
 
 impl SessionEnded {
@@ -160,7 +323,7 @@ impl SessionEnded {
         let Some(ticket) = self.ticket else { return true };
         let shard = self.shared.shard(self.session);
         let subscribed = shard.subscribed.get(&self.session);
-        !subscribed.is_some_and(|all| all.iter().any(|subscription| subscription.ticket == ticket))
+        !subscribed.is_some_and(|session| session.subscriptions.iter().any(|s| s.ticket == ticket))
     }
 }
 
@@ -176,7 +339,7 @@ impl Future for SessionEnded {
         let subscription = shard
             .subscribed
             .get_mut(&this.session)
-            .and_then(|all| all.iter_mut().find(|s| s.ticket == ticket));
+            .and_then(|session| session.subscriptions.iter_mut().find(|s| s.ticket == ticket));
         match subscription {
             Some(subscription) => {
                 if !subscription
@@ -201,9 +364,9 @@ impl Drop for SessionEnded {
     fn drop(&mut self) {
         let Some(ticket) = self.ticket else { return };
         let mut shard = self.shared.shard(self.session);
-        if let Some(all) = shard.subscribed.get_mut(&self.session) {
-            all.retain(|s| s.ticket != ticket);
-            if all.is_empty() {
+        if let Some(session) = shard.subscribed.get_mut(&self.session) {
+            session.subscriptions.retain(|s| s.ticket != ticket);
+            if session.subscriptions.is_empty() {
                 shard.subscribed.remove(&self.session);
             }
         }
@@ -212,6 +375,9 @@ impl Drop for SessionEnded {
 
 /// Cores subscribe and end at once; one lock for all of them would be waited for.
 const SHARDS: usize = 16;
+
+/// How often somebody looks whether a session is over by the clock.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Past ends kept in each shard, for subscriptions that come a little late.
 const REMEMBERED: usize = 256;
@@ -295,6 +461,82 @@ mod tests {
         let mut same_shard = [9; 16];
         same_shard[0] = first;
         assert_eq!(ends.subscribe_since(same_shard, since).now_or_never(), Some(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_clock_ends_what_lives_on_a_session_and_a_refresh_moves_it() {
+        const START: UnixTime = UnixTime(1_000_000);
+        const IDLE: Duration = Duration::from_secs(60);
+        let at = |seconds: u64| START.plus(Duration::from_secs(seconds));
+        for (name, until, extended, lasts) in [
+            ("the signal only", Until::Ended, None, None),
+            ("the absolute limit", Until::EndsAt(at(100)), None, Some(100)),
+            (
+                "idle comes first",
+                Until::IdleOrEndsAt(at(100), IDLE),
+                None,
+                Some(60),
+            ),
+            (
+                "idle comes later",
+                Until::IdleOrEndsAt(at(30), IDLE),
+                None,
+                Some(30),
+            ),
+            (
+                "used since",
+                Until::IdleOrEndsAt(at(100), IDLE),
+                Some((100, 95)),
+                Some(95),
+            ),
+            (
+                "refreshed by a timer",
+                Until::IdleOrEndsAt(at(100), IDLE),
+                Some((100, 40)),
+                Some(60),
+            ),
+            (
+                "the provider gave more",
+                Until::EndsAt(at(100)),
+                Some((200, 0)),
+                Some(200),
+            ),
+        ] {
+            let clock = Arc::new(crate::clock::ManualClock::new(START));
+            let ends = SessionEnds::with_clock(clock.clone());
+            let mut session = ends.subscribe_until(ALICE, ends.generation(), until);
+            if let Some((ends_at, idle_ends_at)) = extended {
+                ends.extend(ALICE, at(ends_at), at(idle_ends_at));
+            }
+            let mut lasted = None;
+            for second in 0..300 {
+                if (&mut session).now_or_never().is_some() {
+                    lasted = Some(second);
+                    break;
+                }
+                clock.advance(LOOK);
+                tokio::time::sleep(LOOK).await;
+            }
+            let near = |lasted: u64, wanted: u64| lasted >= wanted && lasted <= wanted + 2;
+            match (lasted, lasts) {
+                (None, None) => {}
+                (Some(lasted), Some(lasts)) => assert!(near(lasted, lasts), "{name}: {lasted}"),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_looks_at_the_clock_when_nothing_depends_on_it() {
+        let ends = SessionEnds::new();
+        let far = Until::EndsAt(UnixTime(u64::MAX));
+        let session = ends.subscribe_until(ALICE, ends.generation(), far);
+        assert!(ends.shared.watched.load(Ordering::Acquire));
+        drop(session);
+        tokio::time::sleep(LOOK * 2).await;
+        assert!(!ends.shared.watched.load(Ordering::Acquire));
+        let _session = ends.subscribe_until(ALICE, ends.generation(), far);
+        assert!(ends.shared.watched.load(Ordering::Acquire), "and again");
     }
 
     #[test]

@@ -135,6 +135,7 @@ impl Telemetry {
             | Error::FilesUnavailable(_)
             | Error::DevServerUnavailable { .. } => 0,
             Error::UpstreamTimeout => 1,
+            Error::UpstreamBusy => 2,
             _ => return,
         };
         let row = self.shared.target(target) * UPSTREAM_ERRORS.len();
@@ -152,8 +153,11 @@ impl Telemetry {
         REQUEST_IDS.with(|ids| {
             let number = ids.next.get();
             ids.next.set(number.wrapping_add(1));
-            let text = format!("{:016x}-{number:x}", ids.prefix);
-            RequestId(HeaderValue::try_from(text).expect("hexadecimal is a header value"))
+            let mut text = [0; REQUEST_ID_LEN];
+            let (prefix, count) = text.split_at_mut(ids.prefix.len());
+            prefix.copy_from_slice(&ids.prefix);
+            let length = prefix.len() + write_count(number, count);
+            RequestId(HeaderValue::from_bytes(&text[..length]).expect("hexadecimal is a header value"))
         })
     }
 
@@ -396,8 +400,22 @@ impl Shared {
     }
 }
 
+/// Writes `-` and a number in hexadecimal, and says how long that is.
+fn write_count(number: u64, to: &mut [u8]) -> usize {
+    let digits = (u64::BITS - number.leading_zeros()).div_ceil(4).max(1) as usize;
+    to[0] = b'-';
+    for (position, digit) in to[1..=digits].iter_mut().rev().enumerate() {
+        *digit = b"0123456789abcdef"[(number >> (4 * position)) as usize & 15];
+    }
+    digits + 1
+}
+
+/// Sixteen digits, a hyphen, at most sixteen digits.
+const REQUEST_ID_LEN: usize = 33;
+
 struct RequestIds {
-    prefix: u64,
+    /// In hexadecimal.
+    prefix: [u8; 16],
     next: Cell<u64>,
 }
 
@@ -406,7 +424,9 @@ thread_local! {
     static REQUEST_IDS: RequestIds = {
         let mut prefix = [0; 8];
         aws_lc_rs::rand::fill(&mut prefix).expect("the operating system has randomness");
-        RequestIds { prefix: u64::from_be_bytes(prefix), next: Cell::new(0) }
+        let prefix = format!("{:016x}", u64::from_be_bytes(prefix));
+        let prefix = prefix.into_bytes().try_into().expect("sixteen digits");
+        RequestIds { prefix, next: Cell::new(0) }
     };
 }
 
@@ -417,11 +437,11 @@ fn add(cells: &[AtomicU64], index: usize) {
     }
 }
 
-fn family(out: &mut String, name: &str, kind: &str, help: &str) {
+pub(crate) fn family(out: &mut String, name: &str, kind: &str, help: &str) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
-fn series(out: &mut String, name: &str, labels: &[(&str, &str)], value: u64) {
+pub(crate) fn series(out: &mut String, name: &str, labels: &[(&str, &str)], value: u64) {
     out.push_str(name);
     for (index, (label, text)) in labels.iter().enumerate() {
         let _ = write!(out, "{}{label}=\"", if index == 0 { '{' } else { ',' });
@@ -443,12 +463,12 @@ const MOST_RELABELLINGS: usize = 16;
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-const UPSTREAM_ERRORS: [&str; 2] = ["upstream_unavailable", "upstream_timeout"];
+const UPSTREAM_ERRORS: [&str; 3] = ["upstream_unavailable", "upstream_timeout", "upstream_busy"];
 
 const REFRESHES: [&str; 2] = ["sent", "coalesced"];
 
 /// Success, every code of the error table, and a place for a code that is missing here.
-const OUTCOMES: [&str; 21] = [
+const OUTCOMES: [&str; 22] = [
     "none",
     "invalid_request",
     "login_state_invalid",
@@ -468,6 +488,7 @@ const OUTCOMES: [&str; 21] = [
     "provider_unavailable",
     "upstream_unavailable",
     "upstream_timeout",
+    "upstream_busy",
     "server_error",
     "other",
 ];
@@ -657,6 +678,7 @@ mod tests {
             },
             Error::UpstreamUnavailable(String::new()),
             Error::UpstreamTimeout,
+            Error::UpstreamBusy,
             Error::FilesUnavailable(String::new()),
             Error::DevServerUnavailable {
                 address: String::new(),

@@ -325,7 +325,7 @@ fn said(cookies: &[u8]) -> Vec<Pair> {
 
 #[tokio::test]
 async fn tampering_never_gives_a_session_that_is_not_whole() {
-    let rig = Rig::new().await;
+    let rig = Rig::unlimited().await;
     let (owners, stray) = cast(&rig).await;
     let everything: Vec<Pair> = owners
         .iter()
@@ -361,7 +361,7 @@ async fn tampering_never_gives_a_session_that_is_not_whole() {
 
 #[tokio::test]
 async fn no_bit_of_an_anchor_can_be_changed() {
-    let rig = Rig::new().await;
+    let rig = Rig::unlimited().await;
     let (owner, _) = owner(&rig, "alice").await;
     let (mut escapes, mut tried) = (Vec::new(), 0);
     for of_session in [false, true] {
@@ -392,7 +392,7 @@ async fn no_bit_of_an_anchor_can_be_changed() {
 
 #[tokio::test]
 async fn a_cookie_header_of_any_size_is_answered() {
-    let rig = Rig::new().await;
+    let rig = Rig::unlimited().await;
     let (owner, _) = owner(&rig, "alice").await;
     let name = ACCESS;
     let own = String::from_utf8(header_of(&owner.pairs())).expect("ASCII");
@@ -434,7 +434,7 @@ async fn a_cookie_header_of_any_size_is_answered() {
 
 #[tokio::test]
 async fn cookies_put_back_after_sign_out_give_nothing_and_refresh_nothing() {
-    let rig = Rig::new().await;
+    let rig = Rig::unlimited().await;
     let (owner, mut browser) = owner(&rig, "alice").await;
     browser.fetch(Method::POST, "/auth/logout", "").await;
     let ended = pairs_of(&browser, ENDED);

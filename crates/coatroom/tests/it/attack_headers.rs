@@ -441,7 +441,8 @@ async fn each_identity_header_is_taken_off_a_route_without_authentication() {
             );
             let (wrong, arrived) = send(&rig, &browser, &Method::GET, "/open/x", vec![line], false).await;
             assert_eq!(wrong, None, "{spelling}");
-            assert!(arrived, "{spelling}");
+            // with an underscore it is refused as a whole
+            assert_eq!(arrived, !spelling.contains('_'), "{spelling}");
         }
     }
 }

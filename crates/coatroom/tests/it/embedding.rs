@@ -4,11 +4,22 @@
 use std::convert::Infallible;
 use std::rc::Rc;
 
+use coatroom::Session;
 use http::{Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use tower::{Layer as _, Service as _, ServiceExt as _};
 
-use crate::support::{START, checked, config, keys};
+use crate::support::{Rig, START, checked, config, keys};
+
+#[expect(dead_code, reason = "`main` is for whoever runs the example")]
+#[path = "../../examples/axum.rs"]
+mod axum_example;
+#[expect(dead_code, reason = "`main` is for whoever runs the example")]
+#[path = "../../examples/lambda.rs"]
+mod lambda_example;
+#[expect(dead_code, reason = "`main` is for whoever runs the example")]
+#[path = "../../examples/tower.rs"]
+mod tower_example;
 
 fn handler() -> coatroom::TokenHandler {
     coatroom::TokenHandler::builder(vec![checked(config("http://127.0.0.1:1"))], keys())
@@ -107,4 +118,88 @@ async fn under_lambda_http() {
     // what `lambda_http::run` needs of a service's answer
     let response = lambda_http::IntoResponse::into_response(response).await;
     assert_eq!(response.headers()["content-type"], "application/json");
+}
+
+/// The examples have `/api/` as it is.
+async fn example_rig() -> Rig {
+    Rig::with(|config| config.routes[0].strip_prefix = false).await
+}
+
+/// What a service of an example says to a browser that is signed in, and to one that is not.
+async fn check_example<S, B, R>(rig: &Rig, service: S, body: fn(Full<bytes::Bytes>) -> B)
+where
+    S: tower::Service<Request<B>, Response = Response<R>, Error = Infallible> + Clone,
+    R: http_body::Body<Error: std::fmt::Debug>,
+{
+    for (browser, status, says) in [
+        (rig.browser(), StatusCode::UNAUTHORIZED, "unauthorized"),
+        (rig.signed_in().await, StatusCode::OK, "token: true"),
+    ] {
+        let request = browser.fetch_request(&http::Method::GET, "/api/orders", "");
+        let response = service
+            .clone()
+            .oneshot(request.map(body))
+            .await
+            .expect("never fails");
+        assert_eq!(response.status(), status);
+        let text = response.into_body().collect().await.expect("a body").to_bytes();
+        let text = String::from_utf8(text.to_vec()).expect("text");
+        assert!(text.contains(says), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn the_example_for_axum_does_what_it_says() {
+    let rig = example_rig().await;
+    check_example(&rig, axum_example::service(&rig.handler), axum::body::Body::new).await;
+}
+
+#[tokio::test]
+async fn the_example_for_tower_does_what_it_says() {
+    let rig = example_rig().await;
+    let service = rig
+        .handler
+        .layer()
+        .layer(tower::service_fn(tower_example::orders));
+    check_example(&rig, service, |body| body).await;
+}
+
+#[tokio::test]
+async fn the_example_for_lambda_does_what_it_says() {
+    let rig = example_rig().await;
+    let service = rig
+        .handler
+        .layer()
+        .layer(tower::service_fn(lambda_example::orders));
+    check_example(&rig, service, |_| lambda_http::Body::Empty).await;
+}
+
+#[test]
+fn each_example_has_forty_lines_at_most() {
+    for (name, text) in [
+        ("axum", include_str!("../../examples/axum.rs")),
+        ("tower", include_str!("../../examples/tower.rs")),
+        ("lambda", include_str!("../../examples/lambda.rs")),
+    ] {
+        assert!(text.lines().count() <= 40, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrapped_service_is_told_the_session_and_when_it_ends() {
+    let rig = Rig::new().await;
+    let mut browser = rig.signed_in().await;
+    let session = browser.fetch(http::Method::GET, "/auth/session", "").await.json()["session"].clone();
+    browser.fetch(http::Method::GET, "/api/x", "").await;
+    browser.fetch(http::Method::GET, "/public/x", "").await;
+    let seen = rig.api.seen.lock().expect("no panic");
+    let told = seen[0].extensions.get::<Session>().expect("a session");
+    assert_eq!(session["id"], told.id.public());
+    let left = |at: coatroom_core::time::UnixTime| at.0.saturating_sub(rig.now());
+    assert_eq!(session["expires_in"], left(told.ends_at));
+    assert!(left(told.honoured_until) > 0 && told.honoured_until <= told.ends_at);
+    let matched = seen[0].extensions.get::<coatroom::Matched>().expect("a route");
+    let route = matched.route().prefix.as_str();
+    assert_eq!((matched.application.id.as_str(), route), ("shop", "/api"));
+    assert_eq!(seen[1].extensions.get::<Session>(), None, "no token, no session");
 }

@@ -11,6 +11,7 @@ mod embedding;
 mod outages;
 mod proxy;
 mod proxy_only;
+mod rate_limits;
 mod refresh;
 mod reload;
 mod secrets;

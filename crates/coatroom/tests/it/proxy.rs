@@ -1,5 +1,6 @@
 //! The proxy: who gets a token, what reaches the API, what comes back.
 
+use coatroom_core::config::HstsConfig;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::support::browser::Site;
@@ -138,7 +139,7 @@ async fn what_a_client_says_of_itself_never_reaches_the_api() {
         ("x-rewrite-url", "/admin"),
         ("remote-user", "mallory"),
         ("x-auth-request-user", "mallory"),
-        ("x_forwarded_user", "mallory"),
+        ("x.forwarded.user", "mallory"),
         ("x-webauth-user", "mallory"),
         ("dpop", "proof"),
         ("connection", "authorization, x-forwarded-for, x-mine"),
@@ -178,7 +179,7 @@ async fn what_a_client_says_of_itself_never_reaches_the_api() {
         "x-rewrite-url",
         "remote-user",
         "x-auth-request-user",
-        "x_forwarded_user",
+        "x.forwarded.user",
         "x-webauth-user",
         "dpop",
         "x-mine",
@@ -193,6 +194,23 @@ async fn what_a_client_says_of_itself_never_reaches_the_api() {
             .values()
             .all(|value| !value.to_str().unwrap_or_default().contains("6.6.6.6"))
     );
+}
+
+#[tokio::test]
+async fn a_header_name_with_an_underscore_is_refused_and_the_connection_closed() {
+    let rig = Rig::new().await;
+    let browser = rig.signed_in().await;
+    for name in ["x_forwarded_user", "content_length", "x_a"] {
+        let (mut parts, body) = browser.fetch_request(&Method::GET, "/api/x", "").into_parts();
+        parts
+            .headers
+            .insert(HeaderName::from_static(name), HeaderValue::from_static("5"));
+        let answer = browser.send(http::Request::from_parts(parts, body)).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{name}");
+        assert_eq!(answer.headers["token-handler-error"], "invalid_request");
+        assert_eq!(answer.headers["connection"], "close");
+    }
+    assert!(rig.api.seen.lock().expect("no panic").is_empty());
 }
 
 #[tokio::test]
@@ -349,7 +367,6 @@ async fn unknown_hosts_are_misdirected() {
     for hosts in [
         &[][..],
         &["evil.example"],
-        &["shop.example", "shop.example"],
         &["shop.example."],
         &["shop.example:8443"],
     ] {
@@ -365,6 +382,15 @@ async fn unknown_hosts_are_misdirected() {
             (StatusCode::MISDIRECTED_REQUEST, "misdirected_request".to_owned()),
             "{hosts:?}"
         );
+    }
+    for host in ["shop.example", "evil.example"] {
+        let (mut parts, body) = browser.fetch_request(&Method::GET, "/api/x", "").into_parts();
+        parts.headers.append(header::HOST, HeaderValue::from_static(host));
+        let answer = browser.send(http::Request::from_parts(parts, body)).await;
+        let got = (answer.status, answer.error_code());
+        let expected = (StatusCode::BAD_REQUEST, "invalid_request".to_owned());
+        assert_eq!(got, expected, "a second host, {host}");
+        assert_eq!(answer.headers["connection"], "close");
     }
     for host in ["SHOP.example", "shop.example:443"] {
         let (mut parts, body) = browser.fetch_request(&Method::GET, "/api/x", "").into_parts();
@@ -387,4 +413,68 @@ async fn methods_are_checked() {
     let answer = browser.fetch(Method::GET, "/auth/logout", "").await;
     assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
     assert!(browser.is_signed_in().await);
+}
+
+#[tokio::test]
+async fn every_answer_over_tls_says_strict_transport_security_and_an_api_does_not_say_it_for_us() {
+    for (setting, expected) in [
+        (HstsConfig::Default, Some("max-age=31536000")),
+        (HstsConfig::Off, None),
+    ] {
+        let name = format!("{setting:?}");
+        let rig = Rig::with(|config| config.hsts = setting.clone()).await;
+        let said = "max-age=1; includeSubDomains";
+        let pair = (header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(said));
+        rig.api.answer.lock().expect("no panic").push(pair);
+        let mut browser = rig.browser();
+        for (path, status) in [
+            ("/auth/session", StatusCode::OK),
+            ("/auth/nothing", StatusCode::NOT_FOUND),
+            ("/api/x", StatusCode::UNAUTHORIZED),
+            ("/public/x", StatusCode::OK),
+        ] {
+            let answer = browser.fetch(Method::GET, path, "").await;
+            assert_eq!(answer.status, status, "{name} {path}");
+            let values = answer.headers.get_all(header::STRICT_TRANSPORT_SECURITY);
+            let values: Vec<_> = values
+                .iter()
+                .map(|value| value.to_str().expect("ASCII"))
+                .collect();
+            let is_apis = setting == HstsConfig::Off && path == "/public/x";
+            let expected: Vec<&str> = if is_apis {
+                vec![said]
+            } else {
+                expected.into_iter().collect()
+            };
+            assert_eq!(values, expected, "{name} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn behind_a_websocket_that_is_not_to_be_the_connection_ends_whatever_the_answer() {
+    let rig = Rig::new().await;
+    let mut browser = rig.signed_in().await;
+    assert_eq!(
+        browser
+            .fetch(Method::GET, "/api/x", "")
+            .await
+            .headers
+            .get(header::CONNECTION),
+        None
+    );
+    let mut request = browser.fetch_request(&Method::GET, "/api/x", "");
+    for (name, value) in [
+        ("connection", "upgrade"),
+        ("upgrade", "websocket"),
+        ("origin", "https://shop.example"),
+    ] {
+        request
+            .headers_mut()
+            .insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    // the API knows no WebSockets and answers like any other call
+    let answer = browser.send(request).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.headers[header::CONNECTION], "close");
 }

@@ -1,5 +1,8 @@
 //! Sign-out: here at once, at the provider as far as it answers.
 
+use std::time::Duration;
+
+use coatroom::clock::Clock as _;
 use http::{Method, StatusCode};
 
 use crate::support::Rig;
@@ -127,11 +130,17 @@ async fn ending_a_session_wakes_its_streams_before_the_answer() {
     let rig = Rig::new().await;
     let mut browser = rig.signed_in().await;
     browser.fetch(Method::GET, "/api/orders", "").await;
-    let id = rig.api.seen.lock().expect("no panic")[0]
+    let session = rig.api.seen.lock().expect("no panic")[0]
         .extensions
-        .get::<coatroom::SessionId>()
-        .expect("the session is an extension")
-        .0;
+        .get::<coatroom::Session>()
+        .copied()
+        .expect("the session is an extension");
+    assert_eq!(
+        session.ends_at,
+        rig.clock.now().plus(Duration::from_secs(12 * 60 * 60)),
+        "the absolute limit"
+    );
+    let id = session.id.0;
     let stream = rig.handler.session_ends().subscribe(id);
     assert!(!stream.is_ended());
     browser.fetch(Method::POST, "/auth/logout", "").await;

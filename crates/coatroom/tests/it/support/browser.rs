@@ -317,7 +317,7 @@ impl StoredCookie {
 }
 
 /// The table of the interface: code and status.
-const ERRORS: [(&str, u16); 19] = [
+const ERRORS: [(&str, u16); 20] = [
     ("invalid_request", 400),
     ("login_state_invalid", 400),
     ("authorization_failed", 400),
@@ -335,6 +335,7 @@ const ERRORS: [(&str, u16); 19] = [
     ("provider_error", 502),
     ("upstream_unavailable", 502),
     ("provider_unavailable", 503),
+    ("upstream_busy", 503),
     ("upstream_timeout", 504),
     ("server_error", 500),
 ];

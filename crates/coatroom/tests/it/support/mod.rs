@@ -14,7 +14,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use coatroom::clock::{Clock as _, ManualClock};
 use coatroom::{Matched, TokenHandler, TokenHandlerService};
-use coatroom_core::config::{Application, ApplicationConfig, ProviderConfig, RouteConfig, RouteTargetConfig};
+use coatroom_core::config::{
+    Application, ApplicationConfig, ProviderConfig, RateLimitConfig, RouteConfig, RouteTargetConfig,
+};
 use coatroom_core::seal::{KeyRing, MasterKey, ProxyRing};
 use coatroom_core::secret::Secret;
 use coatroom_core::time::UnixTime;
@@ -74,6 +76,18 @@ impl Rig {
     /// The usual application.
     pub(crate) async fn new() -> Self {
         Self::with(|_| {}).await
+    }
+
+    /// The usual application, for thousands of calls of one session in no time.
+    pub(crate) async fn unlimited() -> Self {
+        Self::with(|config| {
+            config.rate_limits.session = Some(RateLimitConfig {
+                requests: 1_000_000,
+                per: std::time::Duration::from_millis(1),
+                burst: None,
+            });
+        })
+        .await
     }
 
     /// The usual application, changed.
