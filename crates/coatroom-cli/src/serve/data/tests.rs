@@ -4,54 +4,79 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 
 use axum::body::Body;
+use coatroom::Peer;
 use http::StatusCode;
 use hyper::client::conn;
+use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 
+use super::connection::Local;
 use super::*;
-use crate::config::Listen;
+use crate::config::{Listen, TlsVersion};
+use crate::serve::admission::testing::doors;
 use crate::serve::listener::bind;
 use crate::serve::tls;
 
-struct Running {
+pub(super) struct Running {
     address: SocketAddr,
-    stop: watch::Sender<bool>,
-    serving: tokio::task::JoinHandle<std::io::Result<()>>,
-    gate: Gate,
+    pub(super) stop: watch::Sender<bool>,
+    pub(super) serving: tokio::task::JoinHandle<std::io::Result<()>>,
+    pub(super) gate: Gate,
 }
 
 /// Where `/wait` waits.
 #[derive(Clone, Default)]
-struct Gate {
-    entered: Rc<Notify>,
-    opened: Rc<Notify>,
+pub(super) struct Gate {
+    pub(super) entered: Rc<Notify>,
+    pub(super) opened: Rc<Notify>,
 }
 
-const LIMITS: Limits = Limits {
+pub(super) const LIMITS: Limits = Limits {
     header_timeout: Duration::from_secs(60),
     handshake_timeout: Duration::from_secs(10),
     head_size: 16 * 1024,
     streams: 10,
+    write_timeout: Duration::from_secs(60),
 };
 
-const DRAIN: Duration = Duration::from_secs(25);
+pub(super) const DRAIN: Duration = Duration::from_secs(25);
 
 fn start(tls: Option<Arc<ServerConfig>>) -> Running {
-    let listen = Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let (mut sockets, address) = bind(&listen, 1).expect("bound");
-    let socket = sockets.remove(0);
-    start_on(socket, address.parse().expect("an address"), tls)
+    start_all(tls, doors(1000))
 }
 
 fn start_on(socket: Bound, address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Running {
+    start_with(socket, address, tls, doors(1000))
+}
+
+/// On loopback behind these doors.
+pub(super) fn start_behind(admission: Admission) -> Running {
+    start_all(None, admission)
+}
+
+fn start_all(tls: Option<Arc<ServerConfig>>, admission: Admission) -> Running {
+    let listen = Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let (mut sockets, address) = bind(&listen, 1).expect("bound");
+    let address = address.parse().expect("an address");
+    start_with(sockets.remove(0), address, tls, admission)
+}
+
+fn start_with(
+    socket: Bound,
+    address: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
+    admission: Admission,
+) -> Running {
     let (stop, stopped) = watch::channel(false);
     let core = DataCore {
         socket,
         tls,
         limits: LIMITS,
+        admission,
         drain: DRAIN,
         stop: stopped,
         timer: CoarseTimer::new(),
@@ -72,6 +97,18 @@ async fn answer(mut request: Request<Incoming>, gate: Gate) -> Result<Response<B
     if request.uri().path() == "/wait" {
         gate.entered.notify_one();
         gate.opened.notified().await;
+    }
+    if request.uri().path() == "/large" {
+        return Ok(Response::new(Body::from(vec![b'x'; 64 * 1024 * 1024])));
+    }
+    if request.method() == http::Method::CONNECT {
+        let upgrade = hyper::upgrade::on(&mut request);
+        tokio::task::spawn_local(async move {
+            let mut upgraded = TokioIo::new(upgrade.await.expect("upgraded"));
+            let byte = upgraded.read_u8().await.expect("a byte");
+            upgraded.write_u8(byte + 1).await.expect("written");
+        });
+        return Ok(Response::new(Body::empty()));
     }
     if request.headers().contains_key("upgrade") {
         let upgrade = hyper::upgrade::on(&mut request);
@@ -96,23 +133,23 @@ async fn answer(mut request: Request<Incoming>, gate: Gate) -> Result<Response<B
 }
 
 impl Running {
-    async fn connect(&self) -> TcpStream {
+    pub(super) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.expect("connected")
     }
 }
 
-async fn say(stream: &mut (impl tokio::io::AsyncWrite + Unpin), text: &str) {
+pub(super) async fn say(stream: &mut (impl tokio::io::AsyncWrite + Unpin), text: &str) {
     stream.write_all(text.as_bytes()).await.expect("written");
 }
 
 /// Everything until the server closes.
-async fn rest(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
+pub(super) async fn rest(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
     let mut bytes = Vec::new();
     let _ = stream.read_to_end(&mut bytes).await;
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-async fn until(stream: &mut (impl tokio::io::AsyncRead + Unpin), end: &str) -> String {
+pub(super) async fn until(stream: &mut (impl tokio::io::AsyncRead + Unpin), end: &str) -> String {
     let mut text = String::new();
     while !text.ends_with(end) {
         text.push(char::from(stream.read_u8().await.expect("more to come")));
@@ -147,6 +184,91 @@ async fn a_connection_serves_one_request_after_another_and_knows_its_peer() {
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         assert!(answer.ends_with("HTTP/1.1 Some(127.0.0.1) false"), "{answer}");
     }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_connection_that_was_never_used_is_a_small_task() {
+    let listen = Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let (mut sockets, address) = bind(&listen, 1).expect("bound");
+    let mut listener = sockets.remove(0).listen().expect("listening");
+    let service = tower::service_fn(|request| answer(request, Gate::default()));
+    let watch = Watch {
+        timer: CoarseTimer::new(),
+        admission: doors(8),
+        write_timeout: LIMITS.write_timeout,
+    };
+    let server = Rc::new(Server::new(service, None, LIMITS, watch, Rc::default()));
+    let _client = TcpStream::connect(address).await.expect("connected");
+    let (accepted, place) = admit(&mut listener, &doors(8)).await;
+    let connection = server.connection(accepted, Connections::default().open(), place.occupy());
+    assert!(size_of_val(&connection) <= 512, "{}", size_of_val(&connection));
+}
+
+/// How many hold the service: a connection in HTTP is one of them, one that rests is none.
+fn holders(running: &Running) -> usize {
+    Rc::strong_count(&running.gate.entered)
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn an_idle_connection_leaves_http_and_comes_back_with_the_next_request() {
+    let running = start(None);
+    let nobody = holders(&running);
+    for end in ["\r\n\r\n", "\r\ncontent-length: 0\r\n\r\n"] {
+        let mut client = running.connect().await;
+        for _ in 0..3 {
+            say(&mut client, &format!("GET / HTTP/1.1\r\nhost: a{end}")).await;
+            until(&mut client, "false").await;
+            assert_eq!(holders(&running), nobody + 1);
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            assert_eq!(holders(&running), nobody, "it rests");
+        }
+        drop(client);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(holders(&running), nobody);
+    }
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn what_was_sent_of_a_request_is_not_lost_to_a_rest() {
+    let running = start(None);
+    for (name, pieces) in [
+        ("half a head", &["GET / HT", "TP/1.1\r\nhost: a\r\n\r\n"][..]),
+        (
+            "half of the next head",
+            &[
+                "GET / HTTP/1.1\r\nhost: a\r\n\r\nGET / HTTP/1.1\r\n",
+                "host: a\r\n\r\n",
+            ],
+        ),
+        (
+            "half of the next head, after a body that ends like a head",
+            &[
+                "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\n",
+                "host: a\r\n\r\n",
+            ],
+        ),
+    ] {
+        let mut client = running.connect().await;
+        for piece in pieces {
+            say(&mut client, piece).await;
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
+        for _ in 0..pieces.concat().matches(" / HTTP").count() {
+            let answer = until(&mut client, "false").await;
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{name}: {answer}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_request_under_way_keeps_its_connection_in_http() {
+    let running = start(None);
+    let mut client = running.connect().await;
+    say(&mut client, "GET /wait HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    running.gate.entered.notified().await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    running.gate.opened.notify_one();
+    until(&mut client, "false").await;
 }
 
 #[tokio::test(flavor = "local")]
@@ -205,18 +327,22 @@ async fn a_unix_socket_has_no_address() {
 
 // ---------------------------------------------------------------- tls
 
-struct Tls {
-    running: Running,
+pub(super) struct Tls {
+    pub(super) running: Running,
     roots: rustls::RootCertStore,
     certificates: Arc<tls::Certificates>,
 }
 
 fn start_tls() -> Tls {
+    start_tls_behind(doors(1000))
+}
+
+pub(super) fn start_tls_behind(admission: Admission) -> Tls {
     let pem = tls::testing::localhost();
-    let certificates = tls::Certificates::new(&pem).expect("good");
-    let config = tls::server_config(certificates.clone()).expect("good");
+    let certificates = tls::Certificates::new(std::slice::from_ref(&pem)).expect("good");
+    let config = tls::server_config(certificates.clone(), TlsVersion::Tls12).expect("good");
     Tls {
-        running: start(Some(config)),
+        running: start_all(Some(config), admission),
         roots: trusting(&pem),
         certificates,
     }
@@ -230,7 +356,16 @@ fn trusting(pem: &tls::Pem) -> rustls::RootCertStore {
 }
 
 impl Tls {
-    async fn connect(&self, alpn: &[&[u8]]) -> tokio_rustls::client::TlsStream<TcpStream> {
+    pub(super) async fn connect(&self, alpn: &[&[u8]]) -> tokio_rustls::client::TlsStream<TcpStream> {
+        self.connect_over(self.running.connect().await, alpn).await
+    }
+
+    /// Over a connection that is there.
+    pub(super) async fn connect_over(
+        &self,
+        stream: TcpStream,
+        alpn: &[&[u8]],
+    ) -> tokio_rustls::client::TlsStream<TcpStream> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -240,7 +375,7 @@ impl Tls {
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         let name = ServerName::try_from("localhost").expect("a name");
         tokio_rustls::TlsConnector::from(Arc::new(config))
-            .connect(name, self.running.connect().await)
+            .connect(name, stream)
             .await
             .expect("a handshake")
     }
@@ -265,7 +400,7 @@ async fn a_new_certificate_is_for_the_next_handshake_and_ends_no_connection() {
     let mut open = tls.connect(&[b"http/1.1"]).await;
     let next = tls::testing::localhost();
     tls.certificates
-        .replace(tls::Certificate::parse(&next).expect("good"));
+        .replace(tls::CertificateSet::parse(std::slice::from_ref(&next)).expect("good"));
     // whoever trusts the new one alone gets through, on a connection of its own
     tls.roots = trusting(&next);
     for client in [&mut tls.connect(&[b"http/1.1"]).await, &mut open] {
