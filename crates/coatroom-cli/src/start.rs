@@ -16,9 +16,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tower::Layer as _;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Format, Loaded, Log, Tls};
+use crate::config::{self, Connections, Format, Loaded, Log, Tls};
 use crate::reload::{Fixed, Reloader, Reloads, Watch};
-use crate::serve::{self, Certificates, Core, Limits, Part, PartState, Parts, Pem, ServeConfig};
+use crate::serve::{
+    self, Admission, Certificates, Core, Limits, Pace, Part, PartState, Parts, PassedSockets, Pem, Rules,
+    ServeConfig, systemd,
+};
 
 /// What comes before anything is read. SIGHUP would end a process that does not listen for it yet,
 /// and the number of files that may be open is raised as far as the system lets us: each
@@ -50,7 +53,11 @@ pub(crate) fn run(loaded: Loaded, watch: Watch) -> anyhow::Result<()> {
     let Loaded {
         listen,
         admin,
+        danger_public_admin,
+        unix_mode,
+        handover,
         tls,
+        connections,
         keys,
         applications,
         workers,
@@ -58,28 +65,43 @@ pub(crate) fn run(loaded: Loaded, watch: Watch) -> anyhow::Result<()> {
         summary: _,
         warnings: _,
     } = loaded;
-    let certificates = tls.map(|tls| Certificates::new(&Pem::from(tls))).transpose()?;
+    let minimum = tls.as_ref().map(|tls| tls.minimum).unwrap_or_default();
+    let certificates = tls.map(|tls| Certificates::new(&pems(tls))).transpose()?;
+    let admission = doors(&connections, workers);
     let config = ServeConfig {
         listen,
         admin: Some(admin),
-        tls: certificates.clone(),
+        danger_public_admin,
+        unix_mode,
+        handover,
+        passed: PassedSockets::from_environment()?,
+        watchdog: systemd::watchdog(),
+        tls: certificates.clone().map(|certificates| (certificates, minimum)),
         workers,
         drain: DRAIN,
-        limits: Limits::default(),
+        limits: Limits {
+            write_timeout: connections.write_timeout,
+            ..Limits::default()
+        },
+        admission: admission.clone(),
     };
     serve::run(config, move |control| {
         let handler = TokenHandler::builder(applications, keys)
             .runtime(control.clone())
+            .trusted_peers(connections.trusted_peers.clone())
             .build()
             .context("setting up the token handler")?;
         handler.warm_up();
         let connector = Connector::platform().context("setting up TLS to the upstreams")?;
+        let connector = connector.runtime(control.clone());
+        connector.attend(&handler);
         let reloads = Arc::<Reloads>::default();
         reload_when_asked(
             control,
             Reloader {
                 watch,
                 handler: handler.clone(),
+                upstreams: connector.clone(),
                 certificates,
                 set_log,
                 fixed,
@@ -89,23 +111,52 @@ pub(crate) fn run(loaded: Loaded, watch: Watch) -> anyhow::Result<()> {
         )?;
         let (status, counters) = (handler.clone(), handler.clone());
         let part = reloads.clone();
+        let (upstreams, their_counters) = (connector.clone(), connector.clone());
+        let counts = admission.clone();
         Ok(Parts {
             make_service: move |core: Core| {
                 tracing::debug!(core = core.index, "starting a data core");
-                let upstream = Upstream::new(connector.clone(), core.timer, handler.session_ends().clone());
-                handler.layer().layer(upstream)
+                let ends = handler.session_ends().clone();
+                let upstream = Upstream::new(connector.clone(), core.timer.clone(), ends);
+                let (body_timeout, write_timeout) = (connections.body_timeout, connections.write_timeout);
+                let pace = Pace::new(core.timer, admission.clone(), body_timeout, write_timeout);
+                pace.layer(handler.layer().layer(upstream))
             },
             status: Arc::new(move || {
                 let mut parts = parts(&status);
+                parts.extend(upstream_parts(&upstreams));
                 parts.push(part.part());
                 parts
             }),
             metrics: Arc::new(move || {
                 let mut text = counters.telemetry().render();
+                counts.render(&mut text);
+                counters.render_rate_limits(&mut text);
+                their_counters.render(&mut text);
                 reloads.render(&mut text);
                 text
             }),
         })
+    })
+}
+
+/// The doors of the public listener: as many connections as is written, else as the open files allow.
+fn doors(connections: &Connections, workers: usize) -> Admission {
+    let fitting = serve::fitting(getrlimit(Resource::Nofile).current, workers);
+    let max = connections.max.unwrap_or(fitting);
+    if max > fitting {
+        tracing::warn!(
+            max,
+            fitting,
+            "`connections.max` is more than the limit of open files has room for; raise that limit \
+             (`LimitNOFILE=`, `ulimit -Hn`), or requests will fail before connections have to wait"
+        );
+    }
+    Admission::new(Rules {
+        max,
+        max_per_address: connections.max_per_address,
+        peers: connections.trusted_peers.clone(),
+        proxy_protocol: connections.proxy_protocol,
     })
 }
 
@@ -127,13 +178,13 @@ fn reload_when_asked(control: &Handle, reloader: Reloader) -> anyhow::Result<()>
     Ok(())
 }
 
-impl From<Tls> for Pem {
-    fn from(tls: Tls) -> Self {
-        Self {
-            certificate: tls.certificate.into(),
-            key: tls.key.into(),
-        }
-    }
+/// The certificates as what serves them takes them.
+pub(crate) fn pems(tls: Tls) -> Vec<Pem> {
+    let pem = |pem: config::Pem| Pem {
+        certificate: pem.certificate.into(),
+        key: pem.key.into(),
+    };
+    tls.certificates.into_iter().map(pem).collect()
 }
 
 /// Each application's provider. One that is away fails nobody who is signed in.
@@ -150,6 +201,14 @@ fn parts(handler: &TokenHandler) -> Vec<Part> {
         }
     };
     handler.health().into_iter().map(part).collect()
+}
+
+/// Each upstream that somebody looks after. One that is away fails its own routes only.
+fn upstream_parts(connector: &Connector) -> impl Iterator<Item = Part> {
+    connector.upstreams().into_iter().map(|upstream| Part {
+        state: upstream.trouble().map_or(PartState::Ready, PartState::Degraded),
+        name: format!("upstream {}", upstream.name),
+    })
 }
 
 /// Starts the log; what it answers changes what is worth a line.

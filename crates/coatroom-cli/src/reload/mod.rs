@@ -9,15 +9,18 @@
 mod watch;
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use coatroom::TokenHandler;
+use coatroom::upstream::Connector;
 
-use crate::config::{self, Listen, Loaded, Log};
-use crate::serve::{Certificate, Certificates, Part, PartState, Pem};
+use crate::config::{self, Connections, Listen, Loaded, Log, TlsVersion};
+use crate::serve::{CertificateSet, Certificates, Part, PartState, systemd};
+use crate::start::pems;
 pub(crate) use watch::Watch;
 
 /// How reloads went.
@@ -34,6 +37,7 @@ pub(crate) struct Reloads {
 pub(crate) struct Reloader {
     pub(crate) watch: Watch,
     pub(crate) handler: TokenHandler,
+    pub(crate) upstreams: Connector,
     pub(crate) certificates: Option<Arc<Certificates>>,
     /// Sets what is worth a log line; does nothing where the environment says it.
     pub(crate) set_log: Box<dyn Fn(Log) + Send>,
@@ -70,8 +74,12 @@ impl Again {
 pub(crate) struct Fixed {
     listen: Listen,
     admin: Listen,
+    connections: Connections,
     workers: usize,
     has_tls: bool,
+    tls_minimum: Option<TlsVersion>,
+    unix_mode: Option<u32>,
+    handover: Option<PathBuf>,
     log_format: &'static str,
 }
 
@@ -136,8 +144,12 @@ impl Fixed {
         Self {
             listen: loaded.listen.clone(),
             admin: loaded.admin.clone(),
+            connections: loaded.connections.clone(),
             workers: loaded.workers,
             has_tls: loaded.tls.is_some(),
+            tls_minimum: loaded.tls.as_ref().map(|tls| tls.minimum),
+            unix_mode: loaded.unix_mode,
+            handover: loaded.handover.clone(),
             log_format: loaded.log.format.as_str(),
         }
     }
@@ -147,8 +159,26 @@ impl Fixed {
         [
             ("listen", self.listen != other.listen),
             ("admin", self.admin != other.admin),
+            (
+                "trusted_peers",
+                self.connections.trusted_peers != other.connections.trusted_peers,
+            ),
+            (
+                "proxy_protocol",
+                self.connections.proxy_protocol != other.connections.proxy_protocol,
+            ),
+            (
+                "connections",
+                self.connections.costs() != other.connections.costs(),
+            ),
             ("workers", self.workers != other.workers),
             ("tls", self.has_tls != other.has_tls),
+            (
+                "tls.minimum",
+                self.has_tls && other.has_tls && self.tls_minimum != other.tls_minimum,
+            ),
+            ("unix_mode", self.unix_mode != other.unix_mode),
+            ("handover", self.handover != other.handover),
             ("log.format", self.log_format != other.log_format),
         ]
         .into_iter()
@@ -179,6 +209,7 @@ impl Reloader {
     fn reload(&mut self, why: &str) -> Outcome {
         self.watch.mark();
         self.reloads.begin();
+        systemd::reloading();
         let outcome = match config::load(self.watch.file()) {
             Ok(loaded) => self.apply(loaded, why),
             Err(report) => {
@@ -195,6 +226,7 @@ impl Reloader {
             }
         };
         self.reloads.count(outcome);
+        systemd::ready();
         if outcome == Outcome::Applied {
             self.refused_for.clear();
         }
@@ -229,14 +261,15 @@ impl Reloader {
 
     fn take_on(&self, loaded: Loaded) -> anyhow::Result<()> {
         // everything that can fail comes first, so that nothing is taken on by half
-        let certificate = loaded.tls.map(|tls| Certificate::parse(&Pem::from(tls)));
-        let certificate = certificate.transpose()?;
+        let next = loaded.tls.map(|tls| CertificateSet::parse(&pems(tls)));
+        let next = next.transpose()?;
         self.handler.reload(loaded.applications, loaded.keys)?;
-        if let (Some(certificates), Some(certificate)) = (&self.certificates, certificate) {
-            certificates.replace(certificate);
+        if let (Some(certificates), Some(next)) = (&self.certificates, next) {
+            certificates.replace(next);
         }
         (self.set_log)(loaded.log);
         self.handler.warm_up();
+        self.upstreams.attend(&self.handler);
         Ok(())
     }
 }
@@ -288,6 +321,7 @@ mod tests {
         Reloader {
             watch,
             handler,
+            upstreams: Connector::platform().expect("the platform's authorities"),
             certificates: None,
             set_log: Box::new(|_| {}),
             fixed,

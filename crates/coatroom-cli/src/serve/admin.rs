@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
+use tokio::sync::watch;
 
 use super::listener::Listener;
 
@@ -45,7 +46,7 @@ pub(super) struct Readiness(Arc<Shared>);
 
 struct Shared {
     cores: usize,
-    started: AtomicUsize,
+    started: watch::Sender<usize>,
     draining: AtomicBool,
     parts: Arc<dyn Fn() -> Vec<Part> + Send + Sync>,
 }
@@ -54,7 +55,7 @@ impl Readiness {
     pub(super) fn new(cores: usize, parts: Arc<dyn Fn() -> Vec<Part> + Send + Sync>) -> Self {
         Self(Arc::new(Shared {
             cores,
-            started: AtomicUsize::new(0),
+            started: watch::Sender::new(0),
             draining: AtomicBool::new(false),
             parts,
         }))
@@ -62,7 +63,21 @@ impl Readiness {
 
     /// One more core accepts connections.
     pub(super) fn core_started(&self) {
-        self.0.started.fetch_add(1, Ordering::Relaxed);
+        self.0
+            .started
+            .send_modify(|started| *started = started.saturating_add(1));
+    }
+
+    /// Resolves once every core accepts connections.
+    pub(super) async fn all_started(&self) {
+        let cores = self.0.cores;
+        // The sender is this one's own, so that it cannot be gone.
+        let _ = self
+            .0
+            .started
+            .subscribe()
+            .wait_for(|started| *started >= cores)
+            .await;
     }
 
     /// From now on, not ready.
@@ -73,7 +88,7 @@ impl Readiness {
     fn report(&self) -> (StatusCode, Report) {
         let listener = if self.0.draining.load(Ordering::Relaxed) {
             PartState::Failing("draining".to_owned())
-        } else if self.0.started.load(Ordering::Relaxed) < self.0.cores {
+        } else if *self.0.started.borrow() < self.0.cores {
             PartState::Failing("starting".to_owned())
         } else {
             PartState::Ready
@@ -135,6 +150,8 @@ pub(super) async fn serve(listener: Listener, readiness: Readiness, metrics: Met
     let _ = match listener {
         Listener::Tcp(listener) => axum::serve(listener, router).await,
         Listener::Unix(listener) => axum::serve(listener, router).await,
+        // Each is served on its own.
+        Listener::Several(..) => Ok(()),
     };
 }
 

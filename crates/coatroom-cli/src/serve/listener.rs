@@ -1,19 +1,25 @@
-//! Listening sockets: TCP with one socket for each core, or a Unix socket shared by all.
+//! Listening sockets: TCP with one socket for each core, or one that all cores accept from.
 //!
+//! The latter is a Unix socket, or whatever systemd passed (`systemd.rs`); `handover.rs` passes
+//! sockets on to the next process.
 //! The kernel spreads TCP connections over the cores' sockets (`SO_REUSEPORT`). That option also
 //! lets a second process of the same user share the port unnoticed, so the port is first asked
 //! for without it: a port in use is an error. Accepting never spins on an error.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
+use super::handover::{Offered, Received};
+use super::systemd::PassedSockets;
 use crate::config::Listen;
 
 /// Removes a Unix socket's file.
@@ -27,12 +33,33 @@ pub(super) fn remove(listen: &Listen) {
 pub(super) enum Bound {
     Tcp(std::net::TcpListener),
     Unix(std::os::unix::net::UnixListener),
+    /// Several that one core accepts from.
+    Several(Vec<Self>),
 }
 
 /// A listening socket in a runtime.
 pub(super) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
+    /// Several, and which of them is asked first the next time.
+    Several(Vec<Self>, usize),
+}
+
+/// The sockets of one setting.
+pub(super) struct Sockets {
+    each: Vec<Bound>,
+    spread: Spread,
+    /// What they stand for: the same for the process before and after.
+    name: String,
+}
+
+/// How sockets get to cores.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spread {
+    /// The kernel spreads connections over them (`SO_REUSEPORT`): each belongs to one core.
+    OverCores,
+    /// Every core accepts from every one.
+    Shared,
 }
 
 /// A connection that was accepted.
@@ -41,35 +68,137 @@ pub(super) enum Accepted {
     Unix(UnixStream),
 }
 
-/// Binds `count` sockets that share what the `setting` names, and says where they are.
-pub(super) fn bind_setting(
+/// Where the sockets of settings come from.
+pub(super) struct Sources<'s> {
+    /// Those that the process before gave away.
+    pub(super) before: Option<&'s mut Received>,
+    /// Those that systemd passed.
+    pub(super) passed: &'s mut PassedSockets,
+    /// The names that other settings use.
+    pub(super) others: Vec<&'s str>,
+    /// The permissions of a Unix socket that is made.
+    pub(super) mode: Option<u32>,
+}
+
+/// The sockets of a `setting`, at most `count` new ones, and where they are.
+pub(super) fn sockets(
     setting: &str,
     listen: &Listen,
     count: usize,
-) -> anyhow::Result<(Vec<Bound>, String)> {
-    match listen {
-        Listen::Tcp(address) => bind_tcp(setting, *address, count),
-        Listen::Unix(path) => bind_unix(setting, path, count),
+    sources: Sources<'_>,
+) -> anyhow::Result<(Sockets, String)> {
+    let name = listen.to_string();
+    if let Some(before) = sources.before {
+        let each = before.take(setting, &name);
+        if let Some(first) = each.first() {
+            let place = first.place()?;
+            let spread = match listen {
+                Listen::Tcp(_) => Spread::OverCores,
+                Listen::Unix(_) | Listen::Systemd(_) => Spread::Shared,
+            };
+            return Ok((Sockets { each, spread, name }, place));
+        }
     }
-    .with_context(|| format!("`{setting}`: cannot listen on {listen}"))
+    let (each, spread) = match listen {
+        Listen::Tcp(address) => (bind_tcp(setting, *address, count)?, Spread::OverCores),
+        Listen::Unix(path) => {
+            let socket = bind_unix(setting, path, sources.mode)
+                .with_context(|| format!("`{setting}`: cannot listen on {listen}"))?;
+            (vec![socket], Spread::Shared)
+        }
+        Listen::Systemd(wanted) => {
+            let each = sources.passed.take(wanted.as_deref(), &sources.others);
+            (each, Spread::Shared)
+        }
+    };
+    let places: Vec<_> = each.iter().map(Bound::place).collect::<io::Result<_>>()?;
+    anyhow::ensure!(
+        !each.is_empty(),
+        "`{setting}: {listen}`: systemd passed no such socket{}\nhint: start it by its socket unit, `systemctl start \
+         coatroom.socket`, with `FileDescriptorName={}`",
+        match sources.passed.names().as_slice() {
+            [] => String::new(),
+            names => format!(", what is left is named {}", names.join(", ")),
+        },
+        match listen {
+            Listen::Systemd(Some(name)) => name,
+            Listen::Systemd(None) | Listen::Tcp(_) | Listen::Unix(_) => "coatroom",
+        }
+    );
+    let mut places = places;
+    places.dedup();
+    Ok((Sockets { each, spread, name }, places.join(" ")))
 }
 
-fn bind_tcp(setting: &str, address: SocketAddr, count: usize) -> anyhow::Result<(Vec<Bound>, String)> {
-    let explain = |error| explain(setting, address, error);
-    if address.port() != 0 {
-        socket(address, Port::Alone).map_err(explain)?;
+impl Sockets {
+    /// Offers them to the process after.
+    pub(super) fn offer(&self, setting: &str, offered: &Offered) -> io::Result<()> {
+        self.each
+            .iter()
+            .try_for_each(|socket| offered.add(setting, &self.name, socket))
     }
-    let mut address = address;
-    let mut sockets = Vec::new();
-    for _ in 0..count {
-        let socket = socket(address, Port::Shared).map_err(explain)?;
-        socket.listen(BACKLOG)?;
-        let listener = std::net::TcpListener::from(socket);
-        // Port 0 is decided by the first.
-        address = listener.local_addr()?;
-        sockets.push(Bound::Tcp(listener));
+
+    /// Whether only this machine can connect.
+    pub(super) fn is_local(&self) -> bool {
+        self.each.iter().all(Bound::is_local)
     }
-    Ok((sockets, address.to_string()))
+
+    /// One for each core. None is left over, since connections would wait in it for ever.
+    pub(super) fn for_cores(self, cores: usize) -> io::Result<Vec<Bound>> {
+        let mut each = self.each;
+        if self.spread == Spread::OverCores && each.len() == cores {
+            return Ok(each);
+        }
+        if self.spread == Spread::OverCores && each.len() > cores {
+            // The process before had more cores.
+            let mut shares: Vec<Vec<Bound>> = (0..cores).map(|_| Vec::new()).collect();
+            for (index, socket) in each.into_iter().enumerate() {
+                if let Some(share) = shares.get_mut(index % cores.max(1)) {
+                    share.push(socket);
+                }
+            }
+            return Ok(shares.into_iter().map(Bound::one_or_several).collect());
+        }
+        let clones = |sockets: &[Bound]| -> io::Result<Bound> {
+            let clones = sockets.iter().map(Bound::try_clone).collect::<io::Result<_>>()?;
+            Ok(Bound::one_or_several(clones))
+        };
+        let count = each.len().max(1);
+        let mut all = Vec::new();
+        for core in 0..cores {
+            all.push(match self.spread {
+                Spread::Shared => clones(&each)?,
+                // The process before had fewer: some are shared.
+                Spread::OverCores => {
+                    each.rotate_left(usize::from(core > 0) % count);
+                    clones(each.get(..1).unwrap_or_default())?
+                }
+            });
+        }
+        Ok(all)
+    }
+}
+
+fn bind_tcp(setting: &str, address: SocketAddr, count: usize) -> anyhow::Result<Vec<Bound>> {
+    let mut bound = address;
+    let mut bind = || {
+        if address.port() != 0 {
+            socket(address, Port::Alone)?;
+        }
+        let mut sockets = Vec::new();
+        for _ in 0..count {
+            let socket = socket(bound, Port::Shared)?;
+            socket.listen(BACKLOG)?;
+            let listener = std::net::TcpListener::from(socket);
+            // Port 0 is decided by the first.
+            bound = listener.local_addr()?;
+            sockets.push(Bound::Tcp(listener));
+        }
+        Ok(sockets)
+    };
+    bind()
+        .map_err(|error| explain(setting, address, error))
+        .with_context(|| format!("`{setting}`: cannot listen on {address}"))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -122,7 +251,7 @@ fn written(address: SocketAddr) -> String {
     }
 }
 
-fn bind_unix(setting: &str, path: &Path, count: usize) -> anyhow::Result<(Vec<Bound>, String)> {
+fn bind_unix(setting: &str, path: &Path, mode: Option<u32>) -> anyhow::Result<Bound> {
     let elsewhere = format!("\nhint: write another path, for example `{setting}: unix:/run/coatroom-2.sock`");
     if let Ok(metadata) = std::fs::symlink_metadata(path) {
         anyhow::ensure!(
@@ -137,21 +266,113 @@ fn bind_unix(setting: &str, path: &Path, count: usize) -> anyhow::Result<(Vec<Bo
         }
     }
     let listener = std::os::unix::net::UnixListener::bind(path)?;
+    if let Some(mode) = mode {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    }
     listener.set_nonblocking(true)?;
-    let sockets = (0..count)
-        .map(|_| listener.try_clone().map(Bound::Unix))
-        .collect::<io::Result<_>>()?;
-    Ok((sockets, format!("unix:{}", path.display())))
+    Ok(Bound::Unix(listener))
 }
 
 impl Bound {
+    fn one_or_several(mut sockets: Vec<Self>) -> Self {
+        match (sockets.len(), sockets.pop()) {
+            (1, Some(only)) => only,
+            (_, last) => Self::Several(sockets.into_iter().chain(last).collect()),
+        }
+    }
+
+    /// A socket of another process.
+    pub(super) fn of_descriptor(descriptor: OwnedFd) -> io::Result<Self> {
+        let socket = Socket::from(descriptor);
+        let bound = match socket.domain()? {
+            Domain::UNIX => Self::Unix(socket.into()),
+            _ => Self::Tcp(socket.into()),
+        };
+        bound.check_listening()?;
+        Ok(bound)
+    }
+
+    /// Whether it takes connections, as what came from elsewhere may not.
+    pub(super) fn check_listening(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                listens(socket2::SockRef::from(listener).is_listener()?)
+            }
+            Self::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                listens(socket2::SockRef::from(listener).is_listener()?)
+            }
+            Self::Several(sockets) => sockets.iter().try_for_each(Self::check_listening),
+        }
+    }
+
+    /// The same socket once more.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(listener) => Self::Tcp(listener.try_clone()?),
+            Self::Unix(listener) => Self::Unix(listener.try_clone()?),
+            Self::Several(sockets) => {
+                Self::Several(sockets.iter().map(Self::try_clone).collect::<io::Result<_>>()?)
+            }
+        })
+    }
+
+    /// Its descriptor; of several, the first's.
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Tcp(listener) => Some(listener.as_fd()),
+            Self::Unix(listener) => Some(listener.as_fd()),
+            Self::Several(sockets) => sockets.first().and_then(Self::descriptor),
+        }
+    }
+
+    /// Where it is, as text.
+    fn place(&self) -> io::Result<String> {
+        Ok(match self {
+            Self::Tcp(listener) => listener.local_addr()?.to_string(),
+            Self::Unix(listener) => match listener.local_addr()?.as_pathname() {
+                Some(path) => format!("unix:{}", path.display()),
+                None => "a Unix socket without a path".to_owned(),
+            },
+            Self::Several(sockets) => {
+                let places: Vec<_> = sockets.iter().map(Self::place).collect::<io::Result<_>>()?;
+                places.join(" ")
+            }
+        })
+    }
+
+    fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(listener) => listener
+                .local_addr()
+                .is_ok_and(|address| Listen::Tcp(address).is_local()),
+            Self::Unix(_) => true,
+            Self::Several(sockets) => sockets.iter().all(Self::is_local),
+        }
+    }
+
     /// Hands the socket to the current runtime.
     pub(super) fn listen(self) -> io::Result<Listener> {
         Ok(match self {
             Self::Tcp(listener) => Listener::Tcp(TcpListener::from_std(listener)?),
             Self::Unix(listener) => Listener::Unix(UnixListener::from_std(listener)?),
+            Self::Several(sockets) => {
+                let listeners = sockets.into_iter().map(Self::listen).collect::<io::Result<_>>()?;
+                Listener::Several(listeners, 0)
+            }
         })
     }
+}
+
+fn listens(is_listener: bool) -> io::Result<()> {
+    if is_listener {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "the socket does not listen",
+    ))
 }
 
 /// Something that accepts connections.
@@ -167,12 +388,40 @@ impl Accept for Listener {
     type Connection = Accepted;
 
     async fn accept(&mut self) -> io::Result<Accepted> {
+        std::future::poll_fn(|cx| self.poll_accept(cx)).await
+    }
+}
+
+impl Listener {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
         match self {
-            Self::Tcp(listener) => {
-                let (stream, address) = listener.accept().await?;
-                Ok(Accepted::Tcp(stream, address.ip().to_canonical()))
+            Self::Tcp(listener) => listener
+                .poll_accept(cx)
+                .map_ok(|(stream, address)| Accepted::Tcp(stream, address.ip().to_canonical())),
+            Self::Unix(listener) => listener
+                .poll_accept(cx)
+                .map_ok(|(stream, _)| Accepted::Unix(stream)),
+            Self::Several(listeners, next) => {
+                let count = listeners.len();
+                for _ in 0..count {
+                    let index = *next % count;
+                    *next = index.wrapping_add(1);
+                    if let Some(listener) = listeners.get_mut(index)
+                        && let Poll::Ready(outcome) = listener.poll_accept(cx)
+                    {
+                        return Poll::Ready(outcome);
+                    }
+                }
+                Poll::Pending
             }
-            Self::Unix(listener) => Ok(Accepted::Unix(listener.accept().await?.0)),
+        }
+    }
+
+    /// Each of them alone.
+    pub(super) fn each(self) -> Vec<Self> {
+        match self {
+            Self::Several(listeners, _) => listeners.into_iter().flat_map(Self::each).collect(),
+            one @ (Self::Tcp(_) | Self::Unix(_)) => vec![one],
         }
     }
 }
@@ -210,6 +459,19 @@ const SOME_PORT: u16 = 8443;
 #[cfg(test)]
 pub(super) fn bind(listen: &Listen, count: usize) -> anyhow::Result<(Vec<Bound>, String)> {
     bind_setting("listen", listen, count)
+}
+
+/// New sockets for so many cores, and where they are.
+#[cfg(test)]
+fn bind_setting(setting: &str, listen: &Listen, count: usize) -> anyhow::Result<(Vec<Bound>, String)> {
+    let sources = Sources {
+        before: None,
+        passed: &mut PassedSockets::default(),
+        others: Vec::new(),
+        mode: None,
+    };
+    let (sockets, place) = sockets(setting, listen, count, sources)?;
+    Ok((sockets.for_cores(count)?, place))
 }
 
 #[cfg(test)]

@@ -32,10 +32,16 @@ fn config() -> ServeConfig {
     ServeConfig {
         listen: loopback(0),
         admin: Some(loopback(0)),
+        danger_public_admin: false,
+        unix_mode: None,
+        handover: None,
+        passed: PassedSockets::default(),
+        watchdog: None,
         tls: None,
         workers: 2,
         drain: Duration::from_secs(25),
         limits: Limits::default(),
+        admission: admission::testing::doors(1000),
     }
 }
 
@@ -244,4 +250,100 @@ fn a_data_core_that_dies_takes_the_process_with_it() {
         .expect("no panic")
         .expect_err("not a good end");
     assert_eq!(error.to_string(), "a data core panicked");
+}
+
+fn with_handover(path: &std::path::Path) -> ServeConfig {
+    ServeConfig {
+        handover: Some(path.to_owned()),
+        ..config()
+    }
+}
+
+#[test]
+fn a_process_that_fails_on_the_way_changes_nothing_and_one_that_serves_takes_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("handover.sock");
+    let first = start(with_handover(&path)).expect("listening");
+    // One that was told that another serves asks nobody to wait any more, and gives nothing.
+    let goes_on = |why: &str| {
+        let received = Received::ask(&path).expect(why);
+        let sockets = received.expect(why).take("listen", "127.0.0.1:0");
+        assert_eq!(sockets.len(), 2, "{why}");
+        assert!(
+            get(&first.addresses.listen, "/").contains("core "),
+            "{why}: somebody answers"
+        );
+        let admin = first.addresses.admin.as_deref().expect("an admin listener");
+        ready(admin);
+    };
+    goes_on("nobody came");
+
+    // Its own socket has this name first.
+    let in_the_way = folder
+        .path()
+        .join(format!("handover.sock.{}", std::process::id()));
+    std::fs::create_dir(&in_the_way).expect("made");
+    let error = start(with_handover(&path)).err().expect("it cannot wait there");
+    assert!(error.starts_with("`handover`: cannot wait at "), "{error}");
+    std::fs::remove_dir(&in_the_way).expect("removed");
+    goes_on("the one after cannot be waited for");
+
+    let error = run_with(with_handover(&path), |core: Core| {
+        assert!(core.index != 1, "as the test wants it");
+        tower::service_fn(|_: Request<Incoming>| async { Ok::<_, Infallible>(Response::new(Body::empty())) })
+    })
+    .err()
+    .expect("one core does not start");
+    assert_eq!(error, "a data core panicked");
+    assert!(!in_the_way.exists(), "nothing is left of it");
+    goes_on("a core of the one after did not start");
+
+    let second = start(with_handover(&path)).expect("listening");
+    first.process.join().expect("no panic").expect("a good end");
+    assert_eq!(second.addresses.listen, first.addresses.listen);
+    assert!(get(&second.addresses.listen, "/").contains("core "));
+    second.stop.send(()).expect("it runs");
+    second.process.join().expect("no panic").expect("a good end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn cores_are_waited_for_until_all_have_started_one_has_ended_or_the_time_is_over() {
+    for (name, started, ending, message) in [
+        ("all", 2, None, Ok(())),
+        (
+            "one never does",
+            1,
+            None,
+            Err("the data cores did not start within 20 s"),
+        ),
+        ("one fails", 1, Some(Err("its own words")), Err("its own words")),
+        (
+            "one fails after it started",
+            2,
+            Some(Err("its own words")),
+            Err("its own words"),
+        ),
+        (
+            "one ends",
+            2,
+            Some(Ok(())),
+            Err("a data core ended although nobody asked it to"),
+        ),
+    ] {
+        let readiness = admin::Readiness::new(2, Arc::new(Vec::new));
+        let (told, mut endings) = mpsc::unbounded_channel();
+        for _ in 0..started {
+            readiness.core_started();
+        }
+        if let Some(ending) = ending {
+            told.send(ending.map_err(anyhow::Error::msg))
+                .expect("somebody waits");
+        }
+        let outcome = cores_started(&readiness, &mut endings).await;
+        assert_eq!(
+            outcome.map_err(|error| error.to_string()),
+            message.map_err(str::to_owned),
+            "{name}"
+        );
+    }
 }
