@@ -5,11 +5,13 @@
 //! Guards, and the names, paths and `SameSite` of cookies, are asked of the code that guards and
 //! writes; the rest is said here.
 
+mod clients;
 mod clocks;
 mod cookies;
 mod guards;
 mod routes;
 mod table;
+mod upstreams;
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
@@ -17,7 +19,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use coatroom::Keys;
-use coatroom_core::config::{Application, Callback, ClientAuthMethod, Provider};
+use coatroom_core::config::{Application, Callback, ClientAuthMethod, Hsts, Provider};
 
 use crate::config::{Loaded, dotted};
 use table::{list, table};
@@ -44,6 +46,7 @@ fn summary(file: &Path, loaded: &Loaded) -> Result<String, fmt::Error> {
         counted(loaded.warnings.len(), "warning")
     )?;
     process(&mut out, loaded)?;
+    clients::connections(&mut out, loaded)?;
     keys(&mut out, loaded)?;
     secrets(&mut out, loaded)?;
     overrides(&mut out, loaded)?;
@@ -52,7 +55,10 @@ fn summary(file: &Path, loaded: &Loaded) -> Result<String, fmt::Error> {
         parties(&mut out, application)?;
         registration(&mut out, application)?;
         routes::routes(&mut out, application)?;
+        upstreams::addresses(&mut out, application)?;
         routes::limits(&mut out, application)?;
+        upstreams::settings(&mut out, application)?;
+        clients::rate_limits(&mut out, application)?;
         routes::files(&mut out, application)?;
         routes::agent(&mut out, application)?;
         cookies::cookies(&mut out, application)?;
@@ -63,9 +69,16 @@ fn summary(file: &Path, loaded: &Loaded) -> Result<String, fmt::Error> {
 }
 
 fn process(out: &mut String, loaded: &Loaded) -> fmt::Result {
-    let tls = match loaded.tls {
-        Some(_) => "HTTPS",
-        None => "plain HTTP",
+    let tls = match &loaded.tls {
+        Some(tls) => {
+            let certificates = match tls.certificates.len() {
+                1 => String::new(),
+                several => format!(" with {several} certificates"),
+            };
+            let minimum = tls.minimum.as_str();
+            format!("HTTPS{certificates} (TLS {minimum} or later)")
+        }
+        None => "plain HTTP".to_owned(),
     };
     let log = format!("{}, {}", loaded.log.format.as_str(), loaded.log.level.as_str());
     let workers = match loaded.summary.workers {
@@ -150,10 +163,19 @@ fn parties(out: &mut String, application: &Application) -> fmt::Result {
         ("its origins", words(origins)),
         ("hosts", application.hosts.join(" ")),
         ("fetch header", application.csrf_header.to_string()),
+        ("HSTS", hsts(&application.hsts)),
     ];
     let rows = provider.into_iter().chain(rows);
     let rows = rows.filter(|(_, what)| !what.is_empty());
     list(out, "parties", rows.map(|(name, what)| [name.to_owned(), what]))
+}
+
+fn hsts(hsts: &Hsts) -> String {
+    match hsts {
+        Hsts::Written(value) => String::from_utf8_lossy(value.as_bytes()).into_owned(),
+        Hsts::Removed => String::new(),
+        Hsts::Kept => "not written here".to_owned(),
+    }
 }
 
 fn parties_of(provider: &Provider, claims: String) -> Vec<(&'static str, String)> {

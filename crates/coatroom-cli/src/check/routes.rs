@@ -9,6 +9,7 @@ use coatroom_core::route::{Endpoint, Resolved};
 use super::address;
 use super::guards::guard;
 use super::table::table;
+use super::upstreams;
 use crate::config::{shown, size_shown};
 
 /// Who may call what, and what is attached.
@@ -27,7 +28,7 @@ pub(super) fn routes(out: &mut String, application: &Application) -> fmt::Result
     ];
     let rows = application.routes.iter().enumerate().map(|(index, route)| {
         let target = match &route.target {
-            RouteTarget::Upstream(url) => address(url).to_owned(),
+            RouteTarget::Upstream(upstreams) => upstreams::target(upstreams),
             RouteTarget::Static(folder) => format!("files in {}", folder.display()),
             RouteTarget::DevServer(url) => format!("development server at {}", address(url)),
             RouteTarget::Inner => "the wrapped service".to_owned(),

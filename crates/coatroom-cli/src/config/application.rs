@@ -6,14 +6,16 @@
 use std::path::{Path, PathBuf};
 
 use coatroom_core::config::{
-    Application, ApplicationConfig, FilesConfig, Problem, ProviderConfig, RouteConfig, RouteTargetConfig,
-    SessionConfig, policy_weaknesses,
+    AgentLimitsConfig, Application, ApplicationConfig, FilesConfig, HstsConfig, Problem, ProviderConfig,
+    RateLimitConfig, RouteConfig, RouteLimitConfig, RouteTargetConfig, SessionConfig, policy_weaknesses,
 };
 use coatroom_core::secret::Secret;
 
 use super::findings::Findings;
 use super::schema;
+use super::schema_tls::HstsSetting;
 use super::secret::Reference;
+use super::upstream;
 use super::values::{Interval, Named, Size, WholeSeconds};
 
 /// What the keys make of this process.
@@ -97,7 +99,12 @@ pub(crate) fn application(
         provider,
         session,
         csrf_header: app.csrf_header,
+        rate_limits: AgentLimitsConfig {
+            address: app.rate_limits.address.as_ref().map(rate_limit),
+            session: app.rate_limits.session.as_ref().map(rate_limit),
+        },
         routes,
+        hsts: hsts(app.hsts),
         danger_insecure_http: app.danger_insecure_http,
     };
     match config.check() {
@@ -115,6 +122,18 @@ pub(crate) fn application(
             }
             None
         }
+    }
+}
+
+fn hsts(written: Option<HstsSetting>) -> HstsConfig {
+    match written {
+        None => HstsConfig::Default,
+        Some(HstsSetting(None)) => HstsConfig::Off,
+        Some(HstsSetting(Some(written))) => HstsConfig::Written {
+            max_age: written.max_age.map(seconds),
+            include_subdomains: written.include_subdomains,
+            preload: written.preload,
+        },
     }
 }
 
@@ -186,7 +205,7 @@ fn route(
         .map(|(key, _)| format!("`{key}`"))
         .collect();
     let target = match (route.upstream, route.folder, route.dev_server) {
-        (Some(upstream), None, None) => RouteTargetConfig::Upstream(upstream),
+        (Some(addresses), None, None) => upstream::target(addresses, folder),
         (None, Some(path), None) => folder_of_files(folder, &path, &at, findings),
         (None, None, Some(dev_server)) => RouteTargetConfig::DevServer(dev_server),
         (None, None, None) => {
@@ -234,6 +253,15 @@ fn route(
         headers: route.headers.map_or_else(Vec::new, |Named(pairs)| pairs),
         danger_no_content_security_policy: route.danger_no_content_security_policy,
     };
+    let upstream = upstream::Written {
+        health_check: route.health_check,
+        tls: route.upstream_tls,
+        idle_timeout: route.idle_timeout,
+        total_timeout: route.total_timeout,
+        max_concurrent: route.max_concurrent,
+        http2: route.http2,
+    };
+    let upstream = upstream::config(upstream, &at, folder, findings);
     Some(RouteConfig {
         path,
         target,
@@ -246,8 +274,30 @@ fn route(
         body_limit: route.body_limit.map(|Size(bytes)| bytes),
         connect_timeout: route.connect_timeout.map(interval),
         timeout: route.timeout.map(interval),
+        upstream,
+        rate_limit: route.rate_limit.as_ref().map(route_limit),
+        forwarded: route.forwarded,
         files,
     })
+}
+
+fn rate_limit(written: &schema::RateLimit) -> RateLimitConfig {
+    RateLimitConfig {
+        requests: written.requests,
+        per: interval(written.per),
+        burst: written.burst,
+    }
+}
+
+fn route_limit(written: &schema::RouteLimit) -> RouteLimitConfig {
+    RouteLimitConfig {
+        limit: RateLimitConfig {
+            requests: written.requests,
+            per: interval(written.per),
+            burst: written.burst,
+        },
+        by: written.by.map(|by| by.as_str().to_owned()),
+    }
 }
 
 fn folder_of_files(

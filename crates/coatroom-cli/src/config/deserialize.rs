@@ -177,6 +177,12 @@ impl<'d> Deserializer<'d> for Reader<'d, '_> {
             .map_err(|error: ShapeError| error.at(self.node))
     }
 
+    fn deserialize_u32<V: Visitor<'d>>(self, visitor: V) -> Result<V::Value, ShapeError> {
+        visitor
+            .visit_u32(self.number()?)
+            .map_err(|error: ShapeError| error.at(self.node))
+    }
+
     fn deserialize_u64<V: Visitor<'d>>(self, visitor: V) -> Result<V::Value, ShapeError> {
         visitor
             .visit_u64(self.number()?)
@@ -250,7 +256,7 @@ impl<'d> Deserializer<'d> for Reader<'d, '_> {
 
     forward_to_deserialize_any! {
         <V: Visitor<'d>>
-        i8 i16 i32 i64 i128 u8 u32 u128 f32 f64 char bytes byte_buf unit unit_struct tuple tuple_struct ignored_any
+        i8 i16 i32 i64 i128 u8 u128 f32 f64 char bytes byte_buf unit unit_struct tuple tuple_struct ignored_any
     }
 }
 

@@ -140,6 +140,22 @@ impl Node {
         }
     }
 
+    /// Whether there is something at a key path.
+    pub(crate) fn has(&self, path: &[String]) -> bool {
+        let Some((name, rest)) = path.split_first() else {
+            return true;
+        };
+        let next = match &self.kind {
+            Kind::Mapping(entries) => entries
+                .iter()
+                .find(|entry| entry.key == *name)
+                .map(|entry| &entry.value),
+            Kind::Sequence(items) => name.parse().ok().and_then(|index: usize| items.get(index)),
+            Kind::Null | Kind::Scalar { .. } => None,
+        };
+        next.is_some_and(|next| next.has(rest))
+    }
+
     /// Where to point for a key path: at the value if it is a scalar, else at its key, else at the
     /// nearest parent that exists.
     pub(crate) fn locate(&self, path: &[String]) -> Range<usize> {

@@ -100,6 +100,12 @@ impl<'d> Findings<'d> {
         }
     }
 
+    /// The first of these key paths that the document has, else the first.
+    pub(crate) fn nearest(&self, paths: &[Vec<String>]) -> Vec<String> {
+        let there = paths.iter().find(|path| self.root.has(path));
+        there.or_else(|| paths.first()).cloned().unwrap_or_default()
+    }
+
     /// How many errors there are.
     pub(crate) fn errors(&self) -> usize {
         self.errors.len()

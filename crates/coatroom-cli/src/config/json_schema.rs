@@ -6,13 +6,16 @@
 
 use std::borrow::Cow;
 
+use coatroom_core::config::defaults::MAX_UPSTREAMS;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value};
 
 use super::schema::{ClientAuth, File, ResponseMode, RouteAuth, Store};
+use super::schema_tls::{Certificate, Hsts, HstsSetting, Tls, TlsSetting, TlsVersion};
 use super::secret::Reference;
-use super::values::{Interval, Listen, Named, Size, WholeSeconds};
+use super::upstream::Addresses;
+use super::values::{Interval, Listen, Mode, Named, Size, WholeSeconds};
 
 /// The schema of the whole file.
 pub(crate) fn schema() -> Value {
@@ -42,7 +45,15 @@ pub(crate) fn resolved<'s>(root: &'s Value, schema: &'s Value) -> &'s Value {
 
 /// The keys that a mapping of this schema may have, if it has names of its own.
 pub(crate) fn properties<'s>(root: &'s Value, schema: &'s Value) -> Option<&'s Map<String, Value>> {
-    resolved(root, schema).get("properties")?.as_object()
+    let schema = resolved(root, schema);
+    let own = schema.get("properties").and_then(Value::as_object);
+    // A mapping that something shorter can stand for.
+    own.or_else(|| {
+        let choices = schema.get("oneOf")?.as_array()?;
+        choices
+            .iter()
+            .find_map(|choice| resolved(root, choice).get("properties")?.as_object())
+    })
 }
 
 /// Takes out what Rust's types say and the file does not: no key may be `null`, comments are
@@ -106,7 +117,9 @@ const WHOLE_SECONDS: &str = "^(?=.)([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9
 
 const SIZE: &str = "^[0-9]+( ?(B|kB|KB|KiB|MB|MiB|GB|GiB))?$";
 
-const LISTEN: &str = r"^(unix:.+|localhost:[0-9]{1,5}|[0-9]{1,3}(\.[0-9]{1,3}){3}:[0-9]{1,5}|\[[0-9A-Fa-f:.]+(%[0-9]+)?\]:[0-9]{1,5})$";
+const UPSTREAM: &str = r"^(https?://[^?#@\s]+|unix:.+)$";
+
+const LISTEN: &str = r"^(unix:.+|systemd(:[!-9;-~]+)?|localhost:[0-9]{1,5}|[0-9]{1,3}(\.[0-9]{1,3}){3}:[0-9]{1,5}|\[[0-9A-Fa-f:.]+(%[0-9]+)?\]:[0-9]{1,5})$";
 
 impl JsonSchema for Interval {
     fn inline_schema() -> bool {
@@ -150,6 +163,67 @@ impl JsonSchema for Size {
             "title": "size", "type": ["string", "integer"], "pattern": SIZE, "minimum": 0,
             "examples": ["10MiB", "1 MB", 4096]
         })
+    }
+}
+
+impl JsonSchema for Mode {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "mode".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "title": "permissions", "type": ["string", "integer"], "pattern": "^0?o?[0-7]{3}$", "examples": ["660"]
+        })
+    }
+}
+
+impl JsonSchema for TlsSetting {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "tls".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let list = generator.subschema_for::<Vec<Certificate>>();
+        json_schema!({"oneOf": [generator.subschema_for::<Tls>(), list]})
+    }
+}
+
+impl JsonSchema for TlsVersion {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "tls_version".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"enum": ["1.2", "1.3", 1.2, 1.3]})
+    }
+}
+
+impl JsonSchema for HstsSetting {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "hsts".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        // What YAML 1.1, which editors may read, takes the word for.
+        let off = serde_json::json!({"enum": ["off", false]});
+        json_schema!({"oneOf": [generator.subschema_for::<Hsts>(), off]})
     }
 }
 
@@ -281,6 +355,27 @@ impl JsonSchema for Store {
     }
 }
 
+impl JsonSchema for Addresses {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "upstream".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "title": "address", "type": ["string", "array"], "pattern": UPSTREAM,
+            "items": {"type": "string", "pattern": UPSTREAM},
+            "minItems": 1, "maxItems": MAX_UPSTREAMS, "uniqueItems": true,
+            "examples": [
+                "http://127.0.0.1:5000", ["https://a.internal", "https://b.internal"], "unix:/run/api.sock"
+            ]
+        })
+    }
+}
+
 impl JsonSchema for RouteAuth {
     fn inline_schema() -> bool {
         true
@@ -316,7 +411,7 @@ apps:
   shop:
     url: https://shop.example.com
     provider: {issuer: https://login.example.com, client_id: shop, client_secret: {command: [echo, x]}}
-    routes: {/api/: {upstream: http://127.0.0.1:5000}}
+    routes: {/api/: {upstream: http://127.0.0.1:5000, health_check: {path: /}}}
 ";
 
     #[test]
@@ -332,12 +427,48 @@ apps:
         let provider = app.provider.as_ref().expect("an agent has one");
         let session = &app.session;
         let route = app.routes.first().expect("one route");
+        let check = match &route.target {
+            coatroom_core::config::RouteTarget::Upstream(upstreams) => upstreams.health_check.clone(),
+            other => panic!("{other:?}"),
+        };
+        let check = check.expect("the file has a health check");
         let text = |value: &str| Value::from(value);
         let rows = [
             ("/properties/listen", text(&loaded.listen.to_string())),
             ("/properties/admin", text(&loaded.admin.to_string())),
             ("/properties/replicas", Value::from(loaded.summary.replicas)),
             ("/properties/danger_public_admin", Value::from(false)),
+            ("/properties/trusted_peers", serde_json::json!([])),
+            ("/properties/peer_header", text("x-forwarded-for")),
+            (
+                "/properties/proxy_protocol",
+                Value::from(loaded.connections.proxy_protocol),
+            ),
+            (
+                "/$defs/Connections/properties/write_timeout",
+                text(&shown(loaded.connections.write_timeout)),
+            ),
+            (
+                "/$defs/Connections/properties/body_timeout",
+                text(&shown(loaded.connections.body_timeout)),
+            ),
+            (
+                "/$defs/RateLimits/properties/address",
+                serde_json::json!({
+                    "requests": app.rate_limits.address.requests,
+                    "per": shown(app.rate_limits.address.per),
+                    "burst": app.rate_limits.address.burst,
+                }),
+            ),
+            (
+                "/$defs/RateLimits/properties/session",
+                serde_json::json!({
+                    "requests": app.rate_limits.session.requests,
+                    "per": shown(app.rate_limits.session.per),
+                    "burst": app.rate_limits.session.burst,
+                }),
+            ),
+            ("/$defs/Route/properties/forwarded", Value::from(route.forwarded)),
             ("/$defs/Log/properties/format", text(loaded.log.format.as_str())),
             ("/$defs/Log/properties/level", text(loaded.log.level.as_str())),
             ("/$defs/App/properties/base_path", text(&app.base_path)),
@@ -346,6 +477,19 @@ apps:
                 text(app.csrf_header.as_str()),
             ),
             ("/$defs/App/properties/hosts", serde_json::json!([])),
+            (
+                "/$defs/Tls/properties/minimum",
+                text(TlsVersion::default().as_str()),
+            ),
+            (
+                "/$defs/Hsts/properties/max_age",
+                text(match &app.hsts {
+                    coatroom_core::config::Hsts::Written(value) if value == "max-age=31536000" => "365d",
+                    _ => "something else",
+                }),
+            ),
+            ("/$defs/Hsts/properties/include_subdomains", Value::from(false)),
+            ("/$defs/Hsts/properties/preload", Value::from(false)),
             ("/$defs/App/properties/danger_insecure_http", Value::from(false)),
             (
                 "/$defs/Login/properties/callback",
@@ -366,6 +510,22 @@ apps:
             (
                 "/$defs/Provider/properties/timeout",
                 text(&shown(provider.timeout)),
+            ),
+            (
+                "/$defs/HealthCheck/properties/interval",
+                text(&shown(check.interval)),
+            ),
+            (
+                "/$defs/HealthCheck/properties/timeout",
+                text(&shown(check.timeout)),
+            ),
+            (
+                "/$defs/HealthCheck/properties/healthy_threshold",
+                Value::from(check.healthy_threshold),
+            ),
+            (
+                "/$defs/HealthCheck/properties/unhealthy_threshold",
+                Value::from(check.unhealthy_threshold),
             ),
             ("/$defs/Provider/properties/response_mode", text("query")),
             ("/$defs/Session/properties/store", text("cookie")),

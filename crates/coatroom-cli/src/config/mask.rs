@@ -242,11 +242,19 @@ fn behind_colon(line: &str, end: usize) -> usize {
 }
 
 /// The settings whose values are no secrets, in a file of which nothing else is certain.
-const HARMLESS: [&str; 43] = [
+const HARMLESS: [&str; 52] = [
     "listen",
     "admin",
     "tls",
     "certificate",
+    "certificates",
+    "minimum",
+    "unix_mode",
+    "handover",
+    "hsts",
+    "max_age",
+    "include_subdomains",
+    "preload",
     "apps",
     "log",
     "format",
@@ -284,6 +292,7 @@ const HARMLESS: [&str; 43] = [
     "cookies",
     "body_limit",
     "connect_timeout",
+    "http2",
     "csrf_header",
     "danger_public_admin",
 ];

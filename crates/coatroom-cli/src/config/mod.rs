@@ -17,13 +17,16 @@ mod json_schema;
 mod mask;
 mod nearest;
 mod overrides;
+mod peers;
 mod reference;
 mod schema;
+mod schema_tls;
 mod secret;
 mod shape;
 mod sources;
 mod summary;
 mod tls;
+mod upstream;
 mod values;
 
 use std::io::Read as _;
@@ -43,11 +46,13 @@ use findings::Findings;
 pub(crate) use diagnostic::{Report, Style, headed};
 pub(crate) use document::dotted;
 pub(crate) use json_schema::text as schema_text;
+pub(crate) use peers::Connections;
 pub(crate) use reference::markdown as reference_page;
-pub(crate) use schema::{Format, Log};
+pub(crate) use schema::{BODY_TIMEOUT, Format, Log, WRITE_TIMEOUT};
+pub(crate) use schema_tls::TlsVersion;
 pub(crate) use sources::sources;
 pub(crate) use summary::Summary;
-pub(crate) use tls::Tls;
+pub(crate) use tls::{Pem, Tls};
 pub(crate) use values::{Listen, shown, size_shown};
 
 /// A configuration that passed every check.
@@ -56,8 +61,16 @@ pub(crate) struct Loaded {
     pub(crate) listen: Listen,
     /// The admin listener.
     pub(crate) admin: Listen,
+    /// Whether other machines may reach the admin listener.
+    pub(crate) danger_public_admin: bool,
+    /// The permissions of the Unix socket that `listen` makes.
+    pub(crate) unix_mode: Option<u32>,
+    /// Where the next process gets the listening sockets.
+    pub(crate) handover: Option<PathBuf>,
     /// TLS on the public listener.
     pub(crate) tls: Option<Tls>,
+    /// How connections begin, and how many there may be.
+    pub(crate) connections: Connections,
     /// The keys that seal cookies.
     pub(crate) keys: Keys,
     /// The applications, in the order of the file.
@@ -180,15 +193,29 @@ fn check(
         };
         findings.warning(key(&["danger_public_admin"]), message.to_owned(), hint.to_owned());
     }
-    let tls = file.tls.and_then(|tls| tls::load(&tls, folder, &mut findings));
-    let keys = keys(&file.keys, folder, &mut findings);
+    let tls = file
+        .tls
+        .and_then(|schema_tls::TlsSetting(tls)| tls::load(&tls, folder, &mut findings));
+    let handover = file.handover.map(|path| folder.join(path));
+    restarts(&listen, handover.as_deref(), file.unix_mode, &mut findings);
     let workers = workers(file.workers, &mut findings);
+    let connections = peers::connections(
+        &file.trusted_peers,
+        file.peer_header,
+        file.proxy_protocol,
+        &file.connections,
+        &listen,
+        workers,
+        &mut findings,
+    );
+    let keys = keys(&file.keys, folder, &mut findings);
     let role = keys.as_ref().map(|keys| match keys {
         Keys::Proxy(_) => Role::Proxy,
         Keys::Agent(_) => Role::Agent,
     });
     let applications = applications(file.apps.0, role, folder, &mut findings);
     dev_servers(&listen, &applications, &mut findings);
+    peers::limits_of_nobody(&listen, &connections.trusted_peers, &applications, &mut findings);
 
     let replicas = replicas(file.replicas, &mut findings);
 
@@ -200,7 +227,11 @@ fn check(
             let loaded = Loaded {
                 listen,
                 admin,
+                danger_public_admin: file.danger_public_admin,
+                unix_mode: file.unix_mode.map(|values::Mode(mode)| mode),
+                handover,
                 tls,
+                connections,
                 keys,
                 applications,
                 log: file.log,
@@ -219,11 +250,56 @@ fn check(
     }
 }
 
+/// What `sockaddr_un` holds (108 bytes), without a final zero and a process id behind a dot.
+const LONGEST_SOCKET_PATH: usize = 96;
+
 /// The address, a relative socket path made absolute.
 fn placed(listen: Listen, folder: &Path) -> Listen {
     match listen {
         Listen::Unix(path) => Listen::Unix(folder.join(path)),
-        tcp @ Listen::Tcp(_) => tcp,
+        other @ (Listen::Tcp(_) | Listen::Systemd(_)) => other,
+    }
+}
+
+fn restarts(
+    listen: &Listen,
+    handover: Option<&Path>,
+    unix_mode: Option<values::Mode>,
+    findings: &mut Findings<'_>,
+) {
+    if unix_mode.is_some() && !matches!(listen, Listen::Unix(_)) {
+        findings.error(
+            key(&["unix_mode"]),
+            "`listen` is no Unix socket of this process".to_owned(),
+            "remove `unix_mode`, or write for example `listen: unix:/run/coatroom.sock`; the permissions of a socket \
+             that systemd passes are `SocketMode=` in its unit"
+                .to_owned(),
+        );
+    }
+    let Some(path) = handover else {
+        return;
+    };
+    if matches!(listen, Listen::Systemd(_)) {
+        findings.error(
+            key(&["handover"]),
+            "systemd keeps the sockets over a restart: nobody has to hand them over".to_owned(),
+            "remove `handover`".to_owned(),
+        );
+    }
+    // The name that it is bound under at first has a number behind it.
+    if path.as_os_str().len() > LONGEST_SOCKET_PATH {
+        findings.error(
+            key(&["handover"]),
+            format!("the path is longer than {LONGEST_SOCKET_PATH} bytes"),
+            "write a short absolute path, for example `handover: /run/coatroom/handover.sock`".to_owned(),
+        );
+    }
+    if matches!(listen, Listen::Unix(socket) if socket == path) {
+        findings.error(
+            key(&["handover"]),
+            "this is the path of `listen`".to_owned(),
+            "write another path, for example `handover: /run/coatroom/handover.sock`".to_owned(),
+        );
     }
 }
 

@@ -634,16 +634,35 @@ apps:
     fn every_setting_but_routes_and_sections_can_be_set() {
         let schema = super::super::json_schema::schema();
         let root = document::parse(&file()).unwrap_or_else(|error| panic!("{}", error.message));
-        let sections = ["tls", "log", "apps", "login", "provider", "session", "routes"];
+        let sections = [
+            "tls",
+            "connections",
+            "log",
+            "hsts",
+            "apps",
+            "login",
+            "provider",
+            "rate_limits",
+            "address",
+            "session",
+            "routes",
+        ];
         let mut count = 0;
         for (prefix, pointer) in [
             ("", "/properties"),
             ("TLS__", "/$defs/Tls/properties"),
+            ("CONNECTIONS__", "/$defs/Connections/properties"),
             ("LOG__", "/$defs/Log/properties"),
             ("APPS__SHOP__", "/$defs/App/properties"),
+            ("APPS__SHOP__HSTS__", "/$defs/Hsts/properties"),
             ("APPS__SHOP__LOGIN__", "/$defs/Login/properties"),
             ("APPS__SHOP__PROVIDER__", "/$defs/Provider/properties"),
             ("APPS__SHOP__SESSION__", "/$defs/Session/properties"),
+            ("APPS__SHOP__RATE_LIMITS__", "/$defs/RateLimits/properties"),
+            (
+                "APPS__SHOP__RATE_LIMITS__ADDRESS__",
+                "/$defs/RateLimit/properties",
+            ),
         ] {
             let keys = schema
                 .pointer(pointer)

@@ -14,10 +14,18 @@ use coatroom_core::config::defaults;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::secret::Reference;
-use super::values::{
-    Interval, Listen, Named, NotYet, Size, WholeSeconds, Written, shown, size_shown, written,
+pub(crate) use limits::{
+    BODY_TIMEOUT, Connections, MOST_CONNECTIONS, PeerHeader, RateLimit, RateLimits, RouteLimit, WRITE_TIMEOUT,
 };
+
+use super::schema_tls::{HstsSetting, TlsSetting};
+use super::secret::Reference;
+use super::upstream::{Addresses, HealthCheck, UpstreamTls};
+use super::values::{
+    Interval, Listen, Mode, Named, NotYet, Size, WholeSeconds, Written, shown, size_shown, written,
+};
+
+mod limits;
 
 /// A Coatroom configuration file.
 ///
@@ -27,11 +35,13 @@ use super::values::{
 #[serde(deny_unknown_fields)]
 pub(crate) struct File {
     /// The public listener, for browsers or the TLS terminator in front: an IP address and a port, or
-    /// `unix:` and the path of a socket. `localhost:PORT` is `127.0.0.1:PORT`.
+    /// `unix:` and the path of a socket. `localhost:PORT` is `127.0.0.1:PORT`. `systemd` is every socket
+    /// that systemd passes and `admin` does not name, `systemd:NAME` the ones of that name.
     #[schemars(extend("default" = Listen::PUBLIC.to_string()))]
     pub(crate) listen: Option<Listen>,
     /// The admin listener: health, readiness, metrics. On this machine only (loopback or a Unix
-    /// socket), unless `danger_public_admin` says otherwise.
+    /// socket), unless `danger_public_admin` says otherwise. `systemd:NAME` is a socket that systemd
+    /// passes.
     #[schemars(extend("default" = Listen::ADMIN.to_string()))]
     pub(crate) admin: Option<Listen>,
     /// Allows an admin listener that other machines reach. It has no password, and tells everybody who
@@ -40,7 +50,32 @@ pub(crate) struct File {
     pub(crate) danger_public_admin: bool,
     /// TLS on the public listener. Without it the listener speaks plain HTTP, which is right behind a
     /// TLS terminator. Default: none.
-    pub(crate) tls: Option<Tls>,
+    pub(crate) tls: Option<TlsSetting>,
+    /// The proxies in front, by the addresses they connect from: addresses, ranges such as `10.0.0.0/8`,
+    /// and `unix` for whoever connects to a Unix socket. Only they are believed when they say which
+    /// client they ask for. Default: nobody.
+    #[serde(default)]
+    #[schemars(extend("items" = {"type": "string", "pattern": r"^(unix|[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,2})?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(/[0-9]{1,3})?)$"}))]
+    pub(crate) trusted_peers: Vec<String>,
+    /// The one header in which they say it, read from right to left up to the first address that is not
+    /// listed. The other one is ignored: a proxy passes it on as the client sent it.
+    #[schemars(extend("default" = PeerHeader::XForwardedFor.as_str()))]
+    pub(crate) peer_header: Option<PeerHeader>,
+    /// Whether each connection to `listen` begins with a PROXY protocol header, version 2. Then one
+    /// without it, or from a peer that is not in `trusted_peers`, is closed.
+    #[serde(default)]
+    pub(crate) proxy_protocol: bool,
+    /// What connections to `listen` may cost.
+    #[serde(default)]
+    pub(crate) connections: Connections,
+    /// The permissions of the Unix socket that `listen` makes, in octal: whoever may write to it may
+    /// connect. Default: what the process' umask leaves of `777`.
+    pub(crate) unix_mode: Option<Mode>,
+    /// The path of a Unix socket at which the next process of this user gets the listening sockets:
+    /// one that is started beside this one then takes its place without losing a connection. Relative
+    /// to the folder of the file. Default: none.
+    #[schemars(extend("minLength" = 1))]
+    pub(crate) handover: Option<PathBuf>,
     /// The keys that seal cookies: the first seals, every one opens. `coatroom keygen` makes one.
     #[schemars(extend("minItems" = 1))]
     pub(crate) keys: Vec<Reference>,
@@ -62,16 +97,6 @@ pub(crate) struct File {
     #[serde(rename = "forward_auth")]
     #[schemars(skip)]
     _forward_auth: Option<NotYet>,
-}
-
-/// TLS on the public listener: two PEM files that belong together.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Tls {
-    /// The certificate chain in PEM, the server's own certificate first.
-    pub(crate) certificate: Reference,
-    /// Its unencrypted private key in PEM: ECDSA, RSA or Ed25519.
-    pub(crate) key: Reference,
 }
 
 /// The log.
@@ -152,10 +177,17 @@ pub(crate) struct App {
     /// §6.1.3.3.
     #[schemars(regex(pattern = r"^[A-Za-z0-9-]+$"), extend("default" = defaults::CSRF_HEADER))]
     pub(crate) csrf_header: Option<String>,
+    /// How often the agent may be called, before it answers 429.
+    #[serde(default)]
+    pub(crate) rate_limits: RateLimits,
     /// The routes, by path prefix. The longest prefix wins, by whole path segments; `/api` and `/api/`
     /// are the same prefix.
     #[schemars(extend("propertyNames" = {"pattern": "^/"}))]
     pub(crate) routes: Named<Route>,
+    /// `Strict-Transport-Security` (RFC 6797), which keeps browsers from ever using plain http with this
+    /// host: a mapping, or `off` where somebody in front writes it. Default: written with the defaults
+    /// below on every answer of an `https` application, off on loopback.
+    pub(crate) hsts: Option<HstsSetting>,
     /// Allows plain `http://` for `url`, `app_url`, `origins` and upstreams off loopback. Everything
     /// can be read and changed on the way then, tokens included.
     #[serde(default)]
@@ -270,9 +302,10 @@ pub(crate) struct Store;
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [{"required": ["upstream"]}, {"required": ["static"]}, {"required": ["dev_server"]}]))]
 pub(crate) struct Route {
-    /// The API behind this route: an origin, perhaps with a base path. `https`, on loopback also `http`.
-    #[schemars(regex(pattern = r"^https?://[^?#@\s]+$"), example = "http://127.0.0.1:5000")]
-    pub(crate) upstream: Option<String>,
+    /// The API behind this route: an origin, perhaps with a base path (`https`, on loopback also
+    /// `http`), or `unix:` and the path of a socket. A list is the same API in several places, all with
+    /// one scheme and base path: calls are balanced over them, and over all addresses of a name.
+    pub(crate) upstream: Option<Addresses>,
     /// A folder with the SPA's files. They are public, and take `GET` and `HEAD` only.
     #[serde(rename = "static")]
     #[schemars(extend("minLength" = 1))]
@@ -315,6 +348,32 @@ pub(crate) struct Route {
     /// Deadline for the connection to the upstream.
     #[schemars(extend("default" = shown(defaults::CONNECT_TIMEOUT)))]
     pub(crate) connect_timeout: Option<Interval>,
+    /// With `upstream`: how long the body of an answer may stand still before the call is broken off.
+    /// Default: for ever, since event streams and long polls do.
+    pub(crate) idle_timeout: Option<Interval>,
+    /// With `upstream`: how long a call may take from its head to the last byte of its answer. A
+    /// WebSocket that was accepted has no such end. Default: for ever.
+    pub(crate) total_timeout: Option<Interval>,
+    /// With `upstream`: how many calls of this route may be under way in this process, WebSockets
+    /// included. Whoever comes beyond that is answered 503 `upstream_busy`. Default: any number.
+    #[schemars(range(min = 1))]
+    pub(crate) max_concurrent: Option<u16>,
+    /// With `upstream`: asks each of its addresses whether it is well. Default: nobody asks; an address
+    /// that fails calls is left out for a while in any case.
+    pub(crate) health_check: Option<HealthCheck>,
+    /// With `upstream`: TLS with a private authority, a client certificate, or another name. Default:
+    /// the platform's authorities, no client certificate, the host of the URL.
+    pub(crate) upstream_tls: Option<UpstreamTls>,
+    /// Whether the upstream is spoken to in HTTP/2: `true` always (in the clear with prior
+    /// knowledge, as gRPC servers expect it), `false` never. Default: over https if it agrees, by
+    /// ALPN; HTTP/1.1 over http.
+    pub(crate) http2: Option<bool>,
+    /// How often the route may be called, before it answers 429. Default: no limit.
+    pub(crate) rate_limit: Option<RouteLimit>,
+    /// Whether the upstream also gets `Forwarded` (RFC 7239), beside `X-Forwarded-For`, `-Host` and
+    /// `-Proto`.
+    #[serde(default)]
+    pub(crate) forwarded: bool,
     /// With `static`: sources added to the default Content-Security-Policy, by directive, such as
     /// `{connect-src: [https://api.example.com], img-src: [https://images.example.com]}`. Takes
     /// origins with https or wss (`http` and `ws` on loopback), `'self'`, `data:` and `blob:` where
@@ -352,10 +411,17 @@ pub(crate) enum Cache {
 }
 
 /// The keys that are known and refused ([`NotYet`]): no hint offers one.
-pub(crate) const NOT_YET: [&str; 5] = ["forward_auth", "profile", "ca", "revocable", "token"];
+pub(crate) const NOT_YET: [&str; 6] = ["forward_auth", "profile", "ca", "revocable", "token", "acme"];
+
+/// Whether a key is such a one among these siblings: `upstream_tls` has a `ca`, `provider` not yet.
+pub(crate) fn is_not_yet(key: &str, siblings: &[&str]) -> bool {
+    NOT_YET.contains(&key) && !(key == "ca" && siblings.contains(&"server_name"))
+}
 
 /// What a required key may look like, for the hint when it is missing.
-pub(crate) const EXAMPLES: [(&str, &str); 10] = [
+pub(crate) const EXAMPLES: [(&str, &str); 13] = [
+    ("requests", "100"),
+    ("per", "1s"),
     ("keys", "[{file: coatroom.key}]"),
     ("apps", "{shop: {…}}"),
     ("url", "https://shop.example.com"),
@@ -369,6 +435,7 @@ pub(crate) const EXAMPLES: [(&str, &str); 10] = [
     ("routes", "{/api/: {upstream: http://127.0.0.1:5000}}"),
     ("certificate", "{file: tls.crt}"),
     ("key", "{file: tls.key}"),
+    ("path", "/healthz"),
 ];
 
 /// More data cores than any machine has.
@@ -556,10 +623,20 @@ mod tests {
 listen: 127.0.0.1:8080
 admin: unix:/run/admin.sock
 danger_public_admin: true
-tls: {certificate: {file: c}, key: {credential: k}}
+tls:
+  certificate: {file: c}
+  key: {credential: k}
+  certificates: [{certificate: {file: d}, key: {file: e}}]
+  minimum: \"1.3\"
+unix_mode: 660
+handover: handover.sock
 keys: [{file: a}, {command: [b, c]}]
 log: {format: json, level: debug}
 workers: 4
+trusted_peers: [10.0.0.0/8, unix]
+peer_header: forwarded
+proxy_protocol: true
+connections: {max: 1000, max_per_address: 50, write_timeout: 30s, body_timeout: 20s}
 apps:
   shop:
     url: https://a
@@ -569,6 +646,8 @@ apps:
     base_path: /auth
     login: {callback: /signed-in}
     csrf_header: x-csrf
+    rate_limits: {address: {requests: 10, per: 1s}, session: {requests: 1, per: 1s, burst: 5}}
+    hsts: {max_age: 365d, include_subdomains: true, preload: true}
     danger_insecure_http: false
     provider:
       issuer: https://i
@@ -584,7 +663,12 @@ apps:
     session: {store: cookie, idle: 30m, absolute: 12h, default_token_life: 5m, claims: [sub]}
     routes:
       /api/: {upstream: http://127.0.0.1, strip_prefix: true, auth: optional, methods: [GET], resources: true,
-              cache: public, cookies: [a], body_limit: 1 MB, timeout: 1s, connect_timeout: 1s}
+              cache: public, cookies: [a], body_limit: 1 MB, timeout: 1s, connect_timeout: 1s,
+              idle_timeout: 5m, total_timeout: 1h, max_concurrent: 100, http2: true,
+              health_check: {path: /healthz, interval: 5s, timeout: 2s, healthy_threshold: 2, unhealthy_threshold: 3},
+              upstream_tls: {ca: {file: a}, certificate: {file: b}, key: {file: c}, server_name: d},
+              rate_limit: {requests: 1, per: 1m, burst: 5, by: session}, forwarded: true}
+      /many/: {upstream: [https://a, https://b]}
       /: {static: dist, allowed_sources: {img-src: ['https:']}, headers: {x-a: b},
           danger_no_content_security_policy: false, content_security_policy: default-src 'self'}
       /dev/: {dev_server: http://localhost:5173}
@@ -643,6 +727,11 @@ apps:
             (
                 format!("forward_auth: {{listen: a}}\n{}", file("", "", "static: a")),
                 "forward_auth",
+                later,
+            ),
+            (
+                format!("tls: {{acme: {{domains: [a]}}}}\n{}", file("", "", "static: a")),
+                "tls.acme",
                 later,
             ),
         ] {

@@ -12,7 +12,7 @@ use super::diagnostic::Diagnostic;
 use super::document::{Entry, Kind, Node};
 use super::mask;
 use super::nearest::nearest;
-use super::schema::{EXAMPLES, NOT_YET};
+use super::schema::{EXAMPLES, is_not_yet};
 
 /// Why a value has not the shape of its type.
 #[derive(Debug)]
@@ -108,11 +108,8 @@ impl ShapeError {
                 path.pop();
                 let name: String = entry.key.chars().filter(|c| !c.is_control()).take(80).collect();
                 // A key that this build refuses is none to be offered.
-                let known: Vec<&str> = known
-                    .iter()
-                    .copied()
-                    .filter(|key| !NOT_YET.contains(key))
-                    .collect();
+                let offered = known.iter().copied().filter(|key| !is_not_yet(key, known));
+                let known: Vec<&str> = offered.collect();
                 let near = nearest(&entry.key, &known);
                 // A word without a value may be a value that lost its key.
                 let is_stray = matches!(entry.value.kind, Kind::Null) && near.is_none();

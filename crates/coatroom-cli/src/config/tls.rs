@@ -1,7 +1,8 @@
-//! The certificate and key of the public listener: fetched, parsed, and known to belong together.
+//! The certificates and keys of the public listener: fetched, parsed, and known to belong together.
 //!
 //! Nothing is bound here, and no error quotes a file.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -10,26 +11,107 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
 
+use super::document::dotted;
 use super::findings::Findings;
-use super::schema;
+use super::schema_tls::{self, TlsVersion};
+use super::secret::Reference;
+
+/// TLS on the public listener: at least one certificate.
+pub(crate) struct Tls {
+    /// The certificates, the one for all other names first.
+    pub(crate) certificates: Vec<Pem>,
+    /// The oldest version.
+    pub(crate) minimum: TlsVersion,
+}
 
 /// A certificate chain and its private key, as PEM text that was parsed once.
-pub(crate) struct Tls {
+pub(crate) struct Pem {
     /// The chain, the server's own certificate first.
     pub(crate) certificate: String,
     /// The private key.
     pub(crate) key: String,
 }
 
-/// Fetches both and checks them. `None` when something is wrong, which `findings` then says.
-pub(crate) fn load(written: &schema::Tls, folder: &Path, findings: &mut Findings<'_>) -> Option<Tls> {
-    let at = |name: &str| vec!["tls".to_owned(), name.to_owned()];
+/// Fetches all and checks them. `None` when something is wrong, which `findings` then says.
+pub(crate) fn load(written: &schema_tls::Tls, folder: &Path, findings: &mut Findings<'_>) -> Option<Tls> {
+    let at = |names: &[&str]| -> Vec<String> {
+        ["tls"]
+            .iter()
+            .chain(names)
+            .map(|name| (*name).to_owned())
+            .collect()
+    };
+    let errors_before = findings.errors();
+    let mut pairs = Vec::new();
+    match (&written.certificate, &written.key) {
+        (Some(certificate), Some(key)) => pairs.push((at(&[]), certificate, key)),
+        (None, None) => {}
+        (certificate, _) => {
+            let missing = if certificate.is_some() {
+                "key"
+            } else {
+                "certificate"
+            };
+            findings.error(
+                at(&[]),
+                format!("`{missing}` is missing"),
+                format!("add `{missing}: {{file: …}}`"),
+            );
+        }
+    }
+    for (index, pair) in written.certificates.iter().flatten().enumerate() {
+        let index = index.to_string();
+        // A list in place of the mapping has its items right below `tls`.
+        let path = findings.nearest(&[at(&["certificates", &index]), at(&[&index])]);
+        pairs.push((path, &pair.certificate, &pair.key));
+    }
+    if pairs.is_empty() && findings.errors() == errors_before {
+        findings.error(
+            at(&[]),
+            "`certificate` is missing".to_owned(),
+            "write `tls: {certificate: {file: tls.crt}, key: {file: tls.key}}`".to_owned(),
+        );
+    }
+    let mut certificates = Vec::new();
+    let mut names: HashMap<String, String> = HashMap::new();
+    for (path, certificate, key) in pairs {
+        let Some(pem) = pair(&path, certificate, key, folder, findings) else {
+            continue;
+        };
+        for name in dns_names(&pem) {
+            let place = dotted(&path);
+            if let Some(first) = names.get(&name) {
+                findings.warning(
+                    path.clone(),
+                    format!("the certificate of `{first}` is for {name} already, and is what clients get"),
+                    "give each name to one certificate, or remove this one".to_owned(),
+                );
+                break;
+            }
+            names.insert(name, place);
+        }
+        certificates.push(pem);
+    }
+    (findings.errors() == errors_before).then_some(Tls {
+        certificates,
+        minimum: written.minimum,
+    })
+}
+
+fn pair(
+    path: &[String],
+    certificate: &Reference,
+    key: &Reference,
+    folder: &Path,
+    findings: &mut Findings<'_>,
+) -> Option<Pem> {
+    let at = |name: &str| path.iter().cloned().chain([name.to_owned()]).collect::<Vec<_>>();
     // Everybody may read a certificate: no warning about its mode.
-    let certificate = findings.public(&written.certificate, at("certificate"), folder);
-    let key = findings.secret(&written.key, at("key"), folder);
+    let certificate = findings.public(certificate, at("certificate"), folder);
+    let key = findings.secret(key, at("key"), folder);
     let (certificate, key) = (certificate?, key?);
     match check(&certificate, &key) {
-        Ok(()) => Some(Tls { certificate, key }),
+        Ok(()) => Some(Pem { certificate, key }),
         Err((name, message, hint)) => {
             findings.error(at(name), message.to_owned(), hint.to_owned());
             None
@@ -37,7 +119,16 @@ pub(crate) fn load(written: &schema::Tls, folder: &Path, findings: &mut Findings
     }
 }
 
-fn check(certificate: &str, key: &str) -> Result<(), (&'static str, &'static str, &'static str)> {
+/// The names that a certificate is for: exact ones and wildcards, in lower case.
+fn dns_names(pem: &Pem) -> Vec<String> {
+    CertificateDer::from_pem_slice(pem.certificate.as_bytes())
+        .map(|certificate| crate::serve::dns_names(&certificate))
+        .unwrap_or_default()
+}
+
+/// Whether a chain and a private key can be read and belong together; else the setting at fault, what
+/// is wrong with it, and what to do.
+pub(crate) fn check(certificate: &str, key: &str) -> Result<(), (&'static str, &'static str, &'static str)> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(certificate.as_bytes())
         .collect::<Result<_, _>>()
         .map_err(|_| ("certificate", "this is not a PEM file", PEM_CERTIFICATE))?;

@@ -22,6 +22,10 @@ pub(crate) struct WholeSeconds(pub(crate) Duration);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Size(pub(crate) u64);
 
+/// Permissions of a file, in octal: `660`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mode(pub(crate) u32);
+
 /// Where a listener binds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Listen {
@@ -29,6 +33,8 @@ pub(crate) enum Listen {
     Tcp(SocketAddr),
     /// A Unix socket.
     Unix(PathBuf),
+    /// What systemd passes: the sockets of a name, or all that nobody else names.
+    Systemd(Option<String>),
 }
 
 /// A setting that is documented and that this build does not have: always an error.
@@ -148,17 +154,50 @@ impl<'d> Deserialize<'d> for Size {
     }
 }
 
+impl Written for Mode {
+    const EXPECTED: &'static str = "permissions";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let longer = text.strip_prefix("0o").or_else(|| text.strip_prefix('0'));
+        let digits = longer.filter(|_| text.len() > 3).unwrap_or(text);
+        let good = digits.len() == 3 && digits.bytes().all(|b| matches!(b, b'0'..=b'7'));
+        let mode = u32::from_str_radix(digits, 8).ok().filter(|_| good);
+        mode.map(Self).ok_or_else(|| {
+            "expected permissions: three octal digits, of owner, group and others\nwrite for example `660`".to_owned()
+        })
+    }
+}
+
+impl<'d> Deserialize<'d> for Mode {
+    fn deserialize<D: Deserializer<'d>>(deserializer: D) -> Result<Self, D::Error> {
+        written(deserializer)
+    }
+}
+
 impl Written for Listen {
     const EXPECTED: &'static str = "an address";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        let wrong = "expected an IP address with a port, or `unix:` with a path\n\
+        let wrong = "expected an IP address with a port, `unix:` with a path, or `systemd`\n\
                      write for example `127.0.0.1:8080`, `0.0.0.0:8080`, `[::]:8080` or `unix:/run/coatroom.sock`";
         if let Some(path) = text.strip_prefix("unix:") {
             // sockaddr_un holds 108 bytes with the final zero.
             let good = !path.is_empty() && path.len() < 108 && !path.contains('\0');
             return if good {
                 Ok(Self::Unix(path.into()))
+            } else {
+                Err(wrong.to_owned())
+            };
+        }
+        if text == "systemd" {
+            return Ok(Self::Systemd(None));
+        }
+        if let Some(name) = text.strip_prefix("systemd:") {
+            // systemd.socket(5), `FileDescriptorName=`: printable, and the colon separates names.
+            let good =
+                (1..=255).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic() && b != b':');
+            return if good {
+                Ok(Self::Systemd(Some(name.to_owned())))
             } else {
                 Err(wrong.to_owned())
             };
@@ -194,7 +233,8 @@ impl Listen {
                 IpAddr::V4(ip) => ip.is_loopback(),
                 IpAddr::V6(ip) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
             },
-            Self::Unix(_) => true,
+            // What systemd passes is looked at when it is there.
+            Self::Unix(_) | Self::Systemd(_) => true,
         }
     }
 
@@ -206,7 +246,8 @@ impl Listen {
                 a.port() != 0 && a.port() == b.port() && (a.ip() == b.ip() || wildcard)
             }
             (Self::Unix(a), Self::Unix(b)) => a == b,
-            (Self::Tcp(_), Self::Unix(_)) | (Self::Unix(_), Self::Tcp(_)) => false,
+            (Self::Systemd(a), Self::Systemd(b)) => a == b,
+            (Self::Tcp(_) | Self::Unix(_) | Self::Systemd(_), _) => false,
         }
     }
 }
@@ -216,6 +257,8 @@ impl fmt::Display for Listen {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Systemd(None) => f.write_str("systemd"),
+            Self::Systemd(Some(name)) => write!(f, "systemd:{name}"),
         }
     }
 }
@@ -454,6 +497,8 @@ mod tests {
             ("[::]:443", "[::]:443", false),
             ("10.0.0.1:1", "10.0.0.1:1", false),
             ("unix:/run/coatroom.sock", "unix:/run/coatroom.sock", true),
+            ("systemd", "systemd", true),
+            ("systemd:coatroom-admin", "systemd:coatroom-admin", true),
         ] {
             let listen = Listen::from_text(text).expect(text);
             assert_eq!(listen.to_string(), shown, "{text}");
@@ -472,10 +517,32 @@ mod tests {
             "127.0.0.1:99999",
             "example.com:80",
             "unix:",
+            "systemd:",
+            "systemd:a:b",
+            "systemd:a b",
+            "Systemd",
         ] {
             assert!(Listen::from_text(text).is_err(), "{text}");
         }
         assert!(Listen::from_text(&format!("unix:/{}", "x".repeat(107))).is_err());
+    }
+
+    #[test]
+    fn permissions_are_three_octal_digits() {
+        for (text, mode) in [
+            ("660", Some(0o660)),
+            ("0600", Some(0o600)),
+            ("0o777", Some(0o777)),
+            ("000", Some(0)),
+            ("66", None),
+            ("6600", None),
+            ("688", None),
+            ("+66", None),
+            ("rw-", None),
+            ("", None),
+        ] {
+            assert_eq!(Mode::from_text(text).ok().map(|Mode(mode)| mode), mode, "{text}");
+        }
     }
 
     #[test]
@@ -487,6 +554,10 @@ mod tests {
             ("127.0.0.1:0", "127.0.0.1:0", false),
             ("unix:/a", "unix:/a", true),
             ("unix:/a", "127.0.0.1:1", false),
+            ("systemd", "systemd", true),
+            ("systemd:a", "systemd", false),
+            ("systemd:a", "systemd:a", true),
+            ("systemd", "127.0.0.1:1", false),
         ] {
             let listen = |text| Listen::from_text(text).expect("the table holds addresses");
             assert_eq!(listen(a).collides_with(&listen(b)), expected, "{a} {b}");
