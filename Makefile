@@ -1,6 +1,6 @@
 # The few commands. Each target installs what it needs (Debian's packages, npm packages, crates).
 
-.PHONY: demo demo-check test lint e2e load figures attacks bench build
+.PHONY: demo demo-check test lint e2e load figures attacks bench bench-core bench-instructions build
 
 ## Builds, starts a provider, an API and Coatroom, and says what to open. HTTPS=1 for Safari among others.
 demo: build demo/node_modules/.package-lock.json
@@ -44,9 +44,19 @@ attacks:
 	COATROOM_CASES=20000 cargo test -p coatroom-cli --bin coatroom framing -- --nocapture
 	COATROOM_CASES=50000 cargo test -p coatroom --lib static_files -- --nocapture
 
-## What the primitives cost.
-bench:
-	cargo bench -p coatroom-core
+## Coatroom beside nginx, HAProxy and mod_auth_openidc; ten minutes, on a machine that does nothing else.
+bench: build
+	bench/install.sh
+	node bench/run.js
+
+## What a call costs in the core, and the primitives under it.
+bench-core:
+	cargo bench -p coatroom-core --bench hot_path --bench seal
+
+## Instructions per call against bench/budget.json; BUDGET=write renews it.
+bench-instructions:
+	bench/install.sh instructions
+	node bench/instructions.js $(if $(filter write,$(BUDGET)),--write)
 
 demo/node_modules/.package-lock.json: demo/package-lock.json
 	cd demo && npm ci --no-fund --no-audit
