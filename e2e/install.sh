@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the end-to-end tests need and is missing: Chromium, certutil and nginx from Debian, then the npm
+# Installs what the end-to-end tests need and is missing: Chromium, certutil, nginx and Python from Debian, then the npm
 # packages of e2e and demo exactly as their lock files say.
 #
 # It never replaces what is there, and asks for root only when a Debian package is missing.
@@ -12,6 +12,8 @@ command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
 command -v certutil >/dev/null 2>&1 || missing="$missing libnss3-tools"
 # Not on the path of everybody; the tests run a process of their own and never the system's service.
 command -v nginx >/dev/null 2>&1 || [ -x /usr/sbin/nginx ] || missing="$missing nginx-light"
+# A server with a parser of its own.
+command -v python3 >/dev/null 2>&1 || missing="$missing python3-minimal"
 
 if [ -n "$missing" ]; then
   as_root=

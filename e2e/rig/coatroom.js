@@ -25,13 +25,16 @@ const STOP_TIMEOUT = 5_000;
  * @param {object} options.configuration what is written to coatroom.yaml; without `keys` a key is made
  * @param {Record<string, string>} [options.secrets] environment variables that the configuration refers to
  * @param {'ready' | 'alive'} [options.wait] `alive` when a part, such as the provider, is missing on purpose
+ * @param {number} [options.files] how many files it may have open
  */
-export async function startCoatroom({ directory, configuration, secrets = {}, wait = 'ready' }) {
+export async function startCoatroom({ directory, configuration, secrets = {}, wait = 'ready', files }) {
   if (!configuration.keys) await makeKey(join(directory, 'coatroom.key'));
   const file = await writeConfiguration(directory, { keys: [{ file: 'coatroom.key' }], ...configuration });
 
   const log = [];
-  const child = spawn(BINARY, ['serve', '--config', file], {
+  const serve = [BINARY, 'serve', '--config', file];
+  const [command, ...words] = files ? ['/bin/sh', '-c', `ulimit -n ${files} && exec "$@"`, 'sh', ...serve] : serve;
+  const child = spawn(command, words, {
     cwd: directory,
     env: { PATH: process.env.PATH, COATROOM_LOG: process.env.COATROOM_LOG ?? 'info', RUST_BACKTRACE: '1', ...secrets },
     stdio: ['ignore', 'pipe', 'pipe'],

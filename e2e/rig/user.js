@@ -155,9 +155,9 @@ export class User {
     }
   }
 
-  /** The `name=value` of every session cookie of the application as it is stored now: to compare, not to read. */
-  cookies() {
-    return this.#jar.sentTo(new URL('/auth/session', this.url)).map(({ name, value }) => `${name}=${value}`).sort();
+  /** The `name=value` of every cookie that goes to `path`: to compare or to send again, not to read. */
+  cookies(path = '/auth/session') {
+    return this.#jar.sentTo(new URL(path, this.url)).map(({ name, value }) => `${name}=${value}`).sort();
   }
 
   close() {
