@@ -100,14 +100,16 @@ export class ProtocolRig extends Rig {
       return { request, answer, abort: () => request.destroy() };
     }
     const session = this.http2();
+    // A reset and nothing else; `request.close` would end an unfinished body first, as if it were whole.
+    const leave = new AbortController();
     const request = session.request({ ...headers, ':method': method, ':path': path }, {
-      endStream: method === 'GET' || method === 'HEAD',
+      endStream: method === 'GET' || method === 'HEAD', signal: leave.signal,
     });
     const answer = new Promise((resolve, reject) => {
       request.on('response', (head) => resolve({ status: head[':status'], headers: head, body: request }));
       request.on('error', reject);
     });
     answer.catch(() => {});
-    return { request, answer, abort: () => request.close(http2.constants.NGHTTP2_CANCEL) };
+    return { request, answer, abort: () => leave.abort() };
   }
 }

@@ -41,7 +41,7 @@ pub(super) struct Reached {
     /// Those that came to their end.
     pub(super) messages: Vec<Message>,
     /// Those that did not.
-    broken: Vec<Message>,
+    pub(super) broken: Vec<Message>,
     /// What the Layer handed on, method, target and body, as far as it is a whole message.
     handed_on: Vec<Vec<u8>>,
     /// The same, of what the client did not wait for: it may have arrived.

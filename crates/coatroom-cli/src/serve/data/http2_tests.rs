@@ -7,6 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::framing_tests::{Reached, start};
+use super::http2_flood_tests::preface;
 
 pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("small").to_be_bytes();
@@ -71,12 +72,7 @@ pub(super) const END_HEADERS: u8 = 0x4;
 async fn speak_http2(frames: &[u8]) -> (Vec<Frame>, Reached) {
     let running = start().await;
     let mut client = TcpStream::connect(running.address).await.expect("connected");
-    let preface = [
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        &frame(SETTINGS, 0, 0, &[])[..],
-    ]
-    .concat();
-    client.write_all(&preface).await.expect("written");
+    client.write_all(&preface()).await.expect("written");
     // it may be refused before all of it is read
     let _ = client.write_all(frames).await;
     let mut found = Vec::new();
@@ -105,6 +101,37 @@ pub(super) async fn read_frame(client: &mut (impl AsyncRead + Unpin)) -> Option<
         stream: u32::from_be_bytes(stream),
         payload,
     })
+}
+
+#[tokio::test(flavor = "local")]
+async fn an_http2_body_that_its_client_cancels_never_becomes_a_message() {
+    for (name, more) in [
+        ("of unknown length", &[][..]),
+        ("of known length", &[("content-length", "9")]),
+    ] {
+        // INTERNAL_ERROR, CANCEL, ENHANCE_YOUR_CALM; NO_ERROR is for `pace.rs`, which is not in here
+        for code in [2_u32, 8, 11] {
+            let running = start().await;
+            let mut client = TcpStream::connect(running.address).await.expect("connected");
+            let begin = [
+                preface(),
+                frame(HEADERS, END_HEADERS, 1, &head(POST, "/a", more)),
+                frame(DATA, 0, 1, b"half"),
+            ]
+            .concat();
+            client.write_all(&begin).await.expect("written");
+            running.upstream.begun().await;
+            let reset = frame(RST_STREAM, 0, 1, &code.to_be_bytes());
+            client.write_all(&reset).await.expect("written");
+            client.shutdown().await.expect("shut down");
+            while read_frame(&mut client).await.is_some() {}
+            drop(client);
+            let reached = running.finish().await;
+            assert_eq!(reached.wrong(), [""; 0], "{name}, code {code}");
+            assert_eq!(reached.messages.len(), 0, "{name}, code {code}");
+            assert_eq!(reached.broken.len(), 1, "{name}, code {code}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "local")]

@@ -66,6 +66,11 @@ impl RawUpstream {
         log.iter().filter(|message| message.whole).count()
     }
 
+    /// Resolves once the head of a message has reached it.
+    pub(super) async fn begun(&self) {
+        self.log.1.notified().await;
+    }
+
     /// Every message that ever reached it, those included that broke off. To be asked when nobody
     /// connects any more: it waits until each connection was read to its end.
     pub(super) async fn finish(self) -> Vec<Message> {
@@ -98,9 +103,9 @@ async fn read_connections(listener: TcpListener, answers: Answers, log: Log, las
     readers.join_all().await;
 }
 
-/// What an upstream reads, message by message.
+/// What an upstream reads, message by message, and a notice of each that begins.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<Message>>>);
+struct Log(Arc<Mutex<Vec<Message>>>, Arc<Notify>);
 
 impl Log {
     fn push(&self, message: Message) {
@@ -147,7 +152,7 @@ impl Message {
 async fn read_messages(mut stream: TcpStream, answers: Answers, log: Log) {
     loop {
         let mut message = Message::default();
-        let read = read_message(&mut stream, &mut message).await;
+        let read = read_message(&mut stream, &mut message, &log).await;
         message.whole = read.is_some();
         let began = !message.head.is_empty();
         let reply = (message.whole && !message.odd).then(|| answers(&message));
@@ -164,7 +169,7 @@ async fn read_messages(mut stream: TcpStream, answers: Answers, log: Log) {
 }
 
 /// One message; none if the stream ends before it does.
-async fn read_message(stream: &mut TcpStream, message: &mut Message) -> Option<()> {
+async fn read_message(stream: &mut TcpStream, message: &mut Message, log: &Log) -> Option<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {
@@ -176,6 +181,7 @@ async fn read_message(stream: &mut TcpStream, message: &mut Message) -> Option<(
         }
     }
     message.head = String::from_utf8_lossy(&head).into_owned();
+    log.1.notify_one();
     let lengths: Vec<usize> = message
         .values("content-length")
         .iter()
