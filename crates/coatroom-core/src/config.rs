@@ -23,6 +23,7 @@ mod limits;
 mod policy;
 mod provider;
 mod routes;
+mod store;
 mod upstream;
 
 pub use check::check_together;
@@ -32,6 +33,7 @@ pub use limits::{
     AgentLimits, AgentLimitsConfig, LimitBy, RateLimit, RateLimitConfig, RouteLimit, RouteLimitConfig,
 };
 pub use policy::policy_weaknesses;
+pub use store::{SessionStorage, StoreConfig, StoreKind, StoreSettings, StoreTransport};
 pub use upstream::{
     CallLimits, HealthCheck, HealthCheckConfig, PrivateKeyPem, UpstreamAddress, UpstreamConfig, UpstreamTls,
     UpstreamTlsConfig, Upstreams,
@@ -91,6 +93,8 @@ pub struct ProviderConfig {
     pub leeway: Option<Duration>,
     /// Deadline of one request to the provider; default 10 s.
     pub timeout: Option<Duration>,
+    /// Takes logout tokens without `exp`, for providers that send none; default no.
+    pub logout_token_without_exp: bool,
 }
 
 /// Session limits as written.
@@ -104,6 +108,8 @@ pub struct SessionConfig {
     pub default_token_life: Option<Duration>,
     /// Which ID-token claims `session` answers; default: all but the protocol's own.
     pub claims: Option<Vec<String>>,
+    /// Where sessions are kept, checked by [`StoreConfig::check`]; default: in cookies.
+    pub storage: SessionStorage,
 }
 
 /// One route as written.
@@ -217,6 +223,7 @@ impl ProviderConfig {
             allowed_parameters: Vec::new(),
             leeway: None,
             timeout: None,
+            logout_token_without_exp: false,
         }
     }
 }
@@ -312,6 +319,8 @@ pub struct Provider {
     pub leeway: Duration,
     /// Deadline of one request.
     pub timeout: Duration,
+    /// Whether logout tokens may lack `exp`.
+    pub logout_token_without_exp: bool,
 }
 
 /// Client authentication (RFC 6749 §2.3.1).
@@ -336,8 +345,8 @@ pub enum ClientAuthMethod {
     Post,
 }
 
-/// Session limits, checked.
-#[derive(Clone, Debug)]
+/// Session limits, checked. Its storage may hold a password: no `Debug`.
+#[derive(Clone)]
 pub struct SessionLimits {
     /// Idle limit.
     pub idle: Duration,
@@ -347,6 +356,8 @@ pub struct SessionLimits {
     pub default_token_life: Duration,
     /// Claims that `session` answers, if restricted.
     pub claims: Option<Vec<String>>,
+    /// Where sessions are kept.
+    pub storage: SessionStorage,
 }
 
 /// One route, checked.
@@ -492,6 +503,7 @@ pub(crate) mod testing {
                 allowed_parameters: Vec::new(),
                 leeway: None,
                 timeout: None,
+                logout_token_without_exp: false,
             }),
             session: SessionConfig::default(),
             csrf_header: None,

@@ -17,8 +17,8 @@ use super::limits::check_agent_limits;
 use super::provider::check_provider;
 use super::routes::check_routes;
 use super::{
-    AppId, Application, ApplicationConfig, Callback, Problem, SessionConfig, SessionLimits, defaults,
-    is_loopback,
+    AppId, Application, ApplicationConfig, Callback, Problem, SessionConfig, SessionLimits, SessionStorage,
+    StoreKind, defaults, is_loopback,
 };
 
 impl ApplicationConfig {
@@ -178,10 +178,34 @@ fn check_csrf_header(written: Option<&str>, problems: &mut Problems) -> Option<H
     HeaderName::from_bytes(name.as_bytes()).ok()
 }
 
-/// What only a sign-in uses has no place where nobody can sign in.
+/// What only a sign-in uses has no place where nobody can sign in. Where sessions are kept has one:
+/// a proxy reads them there.
 fn check_proxy(session: &SessionConfig, login_callback: Option<&str>, problems: &mut Problems) {
     let message = "an instance that only forwards API calls has no use for it: the agent says it";
-    if *session != SessionConfig::default() {
+    let storage = &session.storage;
+    if storage
+        .settings()
+        .is_some_and(|store| store.kind == StoreKind::Memory)
+    {
+        let (key, hint) = if storage.is_stateful() {
+            ("store", "name the agent's store: `store: redis://…`")
+        } else {
+            (
+                "revocation_store",
+                "name the agent's: `revocation_store: redis://…`",
+            )
+        };
+        problems.add(
+            &["session", key],
+            "no agent writes into this process' memory, so no session would ever be found there",
+            hint,
+        );
+    }
+    let beside_storage = SessionConfig {
+        storage: SessionStorage::Cookie,
+        ..session.clone()
+    };
+    if beside_storage != SessionConfig::default() {
         problems.add(&["session"], message, "remove `session`");
     }
     if login_callback.is_some() {
@@ -195,6 +219,7 @@ fn check_session(written: SessionConfig, problems: &mut Problems) -> SessionLimi
         absolute: written.absolute.unwrap_or(defaults::ABSOLUTE),
         default_token_life: written.default_token_life.unwrap_or(defaults::TOKEN_LIFE),
         claims: written.claims,
+        storage: written.storage,
     };
     if limits.idle < defaults::MIN_IDLE {
         problems.add(
@@ -296,7 +321,9 @@ const UNPREFLIGHTED_HEADERS: [&str; 36] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::StoreConfig;
     use crate::config::testing::{checked, config, sibling, upstream};
+    use crate::secret::Secret;
 
     fn places(config: ApplicationConfig) -> Vec<String> {
         match config.check() {
@@ -681,8 +708,42 @@ mod tests {
                 absolute,
                 default_token_life: life,
                 claims: None,
+                storage: SessionStorage::Cookie,
             };
             assert_eq!(places(ApplicationConfig { session, ..config() }), *expected);
+        }
+    }
+
+    #[test]
+    fn a_proxy_reads_the_agents_store_and_has_none_of_its_own() {
+        let store = |url: &str| {
+            let settings = StoreConfig::new(Secret::new(url)).check();
+            Box::new(settings.unwrap_or_else(|problems| panic!("{problems:?}")))
+        };
+        for (storage, expected) in [
+            (SessionStorage::Store(store("redis://h")), &[] as &[&str]),
+            (SessionStorage::CookieWithRevocations(store("redis://h")), &[]),
+            (SessionStorage::Store(store("memory")), &["session.store"]),
+            (
+                SessionStorage::CookieWithRevocations(store("memory")),
+                &["session.revocation_store"],
+            ),
+        ] {
+            let session = SessionConfig {
+                storage,
+                ..SessionConfig::default()
+            };
+            let agent = ApplicationConfig {
+                session: session.clone(),
+                ..config()
+            };
+            assert!(checked(agent).session.storage == session.storage);
+            let proxy = ApplicationConfig {
+                provider: None,
+                session,
+                ..config()
+            };
+            assert_eq!(places(proxy), expected);
         }
     }
 

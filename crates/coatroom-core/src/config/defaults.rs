@@ -43,6 +43,18 @@ pub const MAX_ABSOLUTE: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 /// `session.default_token_life`.
 pub const TOKEN_LIFE: Duration = Duration::from_secs(5 * 60);
 
+/// What stands in front of every name in a store.
+pub const STORE_PREFIX: &str = "coatroom:";
+
+/// How long one operation of a store may take.
+pub const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The same, at least.
+pub const MIN_STORE_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// The same, at most: a refresh has to be over before the lease on it is.
+pub const MAX_STORE_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// A route's `auth`; that of static files is `none`.
 pub const ROUTE_AUTH: &str = "required";
 
@@ -100,6 +112,22 @@ pub const SIGN_OUT_LIMIT: RateLimit = RateLimit {
     requests: 1,
     per: Duration::from_secs(1),
     burst: 10,
+};
+
+/// Calls of the provider's own (logout tokens) and of frames that it shows, from one address: counted
+/// apart from users, and wide, since a provider that ends everybody's sessions calls once for each.
+pub const PROVIDER_LOGOUT_LIMIT: RateLimit = RateLimit {
+    requests: 100,
+    per: Duration::from_secs(1),
+    burst: 10_000,
+};
+
+/// Frames that say that a session has ended, from everywhere together: anybody can ask for one, and
+/// each leaves something in the store.
+pub const FRONTCHANNEL_LIMIT: RateLimit = RateLimit {
+    requests: 20,
+    per: Duration::from_secs(1),
+    burst: 200,
 };
 
 /// The most requests that a limit may allow at once, or in one `per`.

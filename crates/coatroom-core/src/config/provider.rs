@@ -67,6 +67,7 @@ pub(super) fn check_provider(written: ProviderConfig, problems: &mut Problems) -
         allowed_parameters: written.allowed_parameters,
         leeway,
         timeout,
+        logout_token_without_exp: written.logout_token_without_exp,
     })
 }
 
