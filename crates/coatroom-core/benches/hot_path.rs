@@ -204,7 +204,11 @@ impl Shop {
             unreachable!("the path is the API's");
         };
         black_box(route.forwarded_target(&target));
-        let mut decision = self.handler.api(route, &head, NOW, memo).expect("signed in");
+        let outcome = self
+            .handler
+            .api(route, &head, NOW, memo, None)
+            .expect("signed in");
+        let mut decision = outcome.decided().expect("no store");
         self.clean(&mut decision, request);
         let rules = decision.response_rules(route, cors);
         headers::clean_response(answer, StatusCode::OK, &rules);
@@ -212,10 +216,9 @@ impl Shop {
 
     fn decide(&self, request: &HeaderMap) -> Decision<'_> {
         let route = &self.application.routes[0];
-        let decision = self
-            .handler
-            .api(route, &Self::head(request), NOW, &mut AnchorMemo::default());
-        decision.expect("signed in")
+        let memo = &mut AnchorMemo::default();
+        let outcome = self.handler.api(route, &Self::head(request), NOW, memo, None);
+        outcome.expect("signed in").decided().expect("no store")
     }
 
     fn clean(&self, decision: &mut Decision<'_>, request: &mut HeaderMap) {

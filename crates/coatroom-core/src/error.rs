@@ -30,6 +30,9 @@ pub enum Error {
         /// The registered code (RFC 6749 §4.1.2.1, OIDC Core §3.1.2.6), if it was one.
         provider_error: Option<&'static str>,
     },
+    /// A logout token (OpenID Connect Back-Channel Logout §2.6) that is not accepted.
+    #[error("the logout token is not accepted: {0}")]
+    LogoutTokenInvalid(&'static str),
     /// There is no session.
     #[error("no session: {0}")]
     Unauthorized(&'static str),
@@ -81,6 +84,16 @@ pub enum Error {
     /// It did not answer, or with a 5xx.
     #[error("the provider is unavailable: {reason}")]
     ProviderUnavailable {
+        /// What failed.
+        reason: String,
+        /// Seconds until a retry makes sense.
+        retry_after: u32,
+    },
+
+    // ---- the session store
+    /// It cannot be read or written now. The text has no address, key or value in it.
+    #[error("the session store is unavailable: {reason}")]
+    StoreUnavailable {
         /// What failed.
         reason: String,
         /// Seconds until a retry makes sense.
@@ -192,6 +205,10 @@ impl Error {
                 "the provider refused to sign the user in",
                 Info,
             ),
+            Self::LogoutTokenInvalid(why) => Answer {
+                detail: Cow::Owned(format!("the logout token is not accepted: {why}")),
+                ..answer(StatusCode::BAD_REQUEST, "invalid_request", "", Info)
+            },
             Self::Unauthorized(_) => answer(
                 StatusCode::UNAUTHORIZED,
                 "unauthorized",
@@ -269,6 +286,15 @@ impl Error {
                     StatusCode::SERVICE_UNAVAILABLE,
                     "provider_unavailable",
                     "the provider cannot be reached; nobody is signed out by this",
+                    Warn,
+                )
+            },
+            Self::StoreUnavailable { retry_after, .. } => Answer {
+                retry_after: Some(*retry_after),
+                ..answer(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "store_unavailable",
+                    "sessions cannot be looked up now; nobody is signed out by this",
                     Warn,
                 )
             },

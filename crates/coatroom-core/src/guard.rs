@@ -62,11 +62,14 @@ impl Class {
                 | Endpoint::LoginEnd
                 | Endpoint::Session
                 | Endpoint::Refresh
-                | Endpoint::Logout => Self::Fetch,
+                | Endpoint::Logout
+                | Endpoint::Sessions
+                | Endpoint::SessionEnd => Self::Fetch,
                 Endpoint::Login
                 | Endpoint::Callback
                 | Endpoint::LogoutContinue
                 | Endpoint::LogoutCallback => Self::Navigation,
+                Endpoint::BackchannelLogout | Endpoint::FrontchannelLogout => Self::Provider,
             },
             Resolved::Proxy { route, .. } => match (&route.target, route.auth) {
                 (RouteTarget::Static(_), _) => Self::None,
@@ -412,7 +415,9 @@ mod tests {
             .map(|endpoint| Class::of(&Resolved::Agent(endpoint)))
             .collect();
         assert_eq!(classes.get(..5), Some(&[Class::Fetch; 5][..]));
-        assert_eq!(classes.get(5..), Some(&[Class::Navigation; 4][..]));
+        assert_eq!(classes.get(5..9), Some(&[Class::Navigation; 4][..]));
+        assert_eq!(classes.get(9..11), Some(&[Class::Fetch; 2][..]));
+        assert_eq!(classes.get(11..), Some(&[Class::Provider; 2][..]));
         for route in &application.routes {
             let expected = match route.prefix.as_str() {
                 "/api" | "/maybe" => API,

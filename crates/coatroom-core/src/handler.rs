@@ -14,17 +14,18 @@
 //! | new tokens | [`refresh`](Handler::refresh), [`refresh_tokens`](Handler::refresh_tokens), [`refreshed`](Handler::refreshed) | a plan, a step, the answer |
 //! | sign out | [`logout`](Handler::logout), [`revoke`](Handler::revoke) | the answer, then steps |
 //! | at the provider and back | [`logout_continue`](Handler::logout_continue), [`logout_callback`](Handler::logout_callback) | [`AgentResponse`](crate::flow::AgentResponse) |
+//! | the provider ended sessions | [`backchannel_logout`](Handler::backchannel_logout), [`provider_logout`](Handler::provider_logout), [`frontchannel_logout`](Handler::frontchannel_logout) | a step, then a [`ProviderLogout`](crate::flow::ProviderLogout) |
+//! | a user's sessions end elsewhere | [`user_logout`](Handler::user_logout), [`sid_logout`](Handler::sid_logout) | [`ProviderLogout`](crate::flow::ProviderLogout) |
 //!
 //! It holds no provider state (that is an argument, see [`Context`](crate::step::Context)) and
 //! does no I/O.
 
 use std::sync::Arc;
 
-use http::HeaderMap;
-
 use crate::config::{Application, Callback, Provider};
 use crate::cookie::{Cookies, Jar, Kind};
 use crate::error::Error;
+use crate::flow::Seen;
 use crate::seal::{Associated, KeyRing, Opened, Purpose};
 
 impl MemoryKey {
@@ -91,8 +92,9 @@ impl Handler {
     }
 
     /// The cookies of a request.
-    pub(crate) fn jar<'a>(&self, headers: &'a HeaderMap) -> Jar<'a> {
-        Jar::of(headers)
+    pub(crate) fn jar<'a>(&self, seen: impl Into<Seen<'a>>) -> Jar<'a> {
+        let seen = seen.into();
+        Jar::of(seen.headers).with_view(seen.view)
     }
 
     /// Whether a cookie of this kind was sent, whole or in chunks, whatever is in it.

@@ -55,7 +55,7 @@
 //! // API call: without a session it is refused before anything else is looked at
 //! let head = Head { method: &Method::GET, target: "/api/orders", authority: None, protocol: None,
 //!     headers: &HeaderMap::new() };
-//! let refused = handler.api(&shop.routes[0], &head, now, &mut AnchorMemo::default()).err().unwrap();
+//! let refused = handler.api(&shop.routes[0], &head, now, &mut AnchorMemo::default(), None).err().unwrap();
 //! assert_eq!(refused.answer().code, "unauthorized");
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
@@ -78,5 +78,6 @@ pub mod seal;
 pub mod secret;
 pub mod session;
 pub mod step;
+pub mod store;
 pub mod time;
 mod tombstones;

@@ -8,9 +8,10 @@ use std::borrow::Cow;
 
 use http::{Method, header};
 
-use crate::config::{Application, Auth, Route, RouteTarget};
+use crate::config::{Application, Auth, Route, RouteTarget, SessionStorage};
 use crate::error::Error;
 use crate::head::{Head, Headers, Single};
+use crate::session::metadata::PublicSessionId;
 
 mod path;
 
@@ -38,6 +39,14 @@ pub enum Endpoint {
     LogoutContinue,
     /// `GET logout/callback`: the provider returns after sign-out.
     LogoutCallback,
+    /// `GET sessions`: the user's sessions.
+    Sessions,
+    /// `DELETE sessions/{id}`: one of them ends; see [`named_session`].
+    SessionEnd,
+    /// `POST backchannel-logout`: the provider says that sessions have ended.
+    BackchannelLogout,
+    /// `GET frontchannel-logout`: the same by a frame in the user's browser.
+    FrontchannelLogout,
 }
 
 /// Where a request goes.
@@ -118,9 +127,11 @@ pub fn resolve<'a>(
 /// As [`resolve`], but for the method.
 pub(crate) fn locate<'a>(application: &'a Application, path: &NormalPath<'_>) -> Result<Resolved<'a>, Error> {
     if let Some(rest) = below(path.as_str(), &application.base_path) {
+        let rest = rest.strip_prefix('/').ok_or(Error::NotFound)?;
         return Endpoint::ALL
             .into_iter()
-            .find(|endpoint| rest.strip_prefix('/') == Some(endpoint.path()))
+            .find(|endpoint| endpoint.is_at(rest))
+            .filter(|endpoint| endpoint.is_served_with(&application.session.storage))
             .map(Resolved::Agent)
             .ok_or(Error::NotFound);
     }
@@ -131,6 +142,12 @@ pub(crate) fn locate<'a>(application: &'a Application, path: &NormalPath<'_>) ->
         ));
     }
     Ok(Resolved::Proxy { index, route })
+}
+
+/// Which session a path of [`Endpoint::SessionEnd`] names.
+pub fn named_session(application: &Application, path: &NormalPath<'_>) -> Option<PublicSessionId> {
+    let rest = below(path.as_str(), &application.base_path)?.strip_prefix('/')?;
+    PublicSessionId::parse(rest.strip_prefix(SESSIONS_BELOW)?)
 }
 
 /// Whether a path on the agent's origin can be a page of the SPA: not the agent's, and not an
@@ -192,7 +209,7 @@ pub(crate) fn has_other_reading(
 
 impl Endpoint {
     /// Every endpoint.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::LoginStart,
         Self::LoginEnd,
         Self::Session,
@@ -202,9 +219,14 @@ impl Endpoint {
         Self::Callback,
         Self::LogoutContinue,
         Self::LogoutCallback,
+        Self::Sessions,
+        Self::SessionEnd,
+        Self::BackchannelLogout,
+        Self::FrontchannelLogout,
     ];
 
-    /// Its path below the agent's base path, without a leading slash.
+    /// Its path below the agent's base path, without a leading slash; what differs from call to call
+    /// is in braces.
     pub const fn path(self) -> &'static str {
         match self {
             Self::LoginStart => "login/start",
@@ -216,16 +238,54 @@ impl Endpoint {
             Self::Callback => "callback",
             Self::LogoutContinue => "logout/continue",
             Self::LogoutCallback => "logout/callback",
+            Self::Sessions => "sessions",
+            Self::SessionEnd => "sessions/{id}",
+            Self::BackchannelLogout => "backchannel-logout",
+            Self::FrontchannelLogout => "frontchannel-logout",
+        }
+    }
+
+    /// Whether it is there at all: what needs a list of sessions, or a memory of ended ones, is
+    /// where a store has it.
+    pub fn is_served_with(self, storage: &SessionStorage) -> bool {
+        match self {
+            Self::LoginStart
+            | Self::LoginEnd
+            | Self::Session
+            | Self::Refresh
+            | Self::Logout
+            | Self::Login
+            | Self::Callback
+            | Self::LogoutContinue
+            | Self::LogoutCallback => true,
+            Self::Sessions | Self::SessionEnd => storage.is_stateful(),
+            Self::BackchannelLogout | Self::FrontchannelLogout => storage.settings().is_some(),
+        }
+    }
+
+    fn is_at(self, rest: &str) -> bool {
+        match self {
+            Self::SessionEnd => rest
+                .strip_prefix(SESSIONS_BELOW)
+                .is_some_and(|id| PublicSessionId::parse(id).is_some()),
+            _ => rest == self.path(),
         }
     }
 
     /// The one method it takes. `HEAD` is refused: these answers change state or are personal.
     pub const fn method(self) -> Method {
         match self {
-            Self::LoginStart | Self::LoginEnd | Self::Refresh | Self::Logout => Method::POST,
-            Self::Session | Self::Login | Self::Callback | Self::LogoutContinue | Self::LogoutCallback => {
-                Method::GET
+            Self::LoginStart | Self::LoginEnd | Self::Refresh | Self::Logout | Self::BackchannelLogout => {
+                Method::POST
             }
+            Self::Session
+            | Self::Login
+            | Self::Callback
+            | Self::LogoutContinue
+            | Self::LogoutCallback
+            | Self::Sessions
+            | Self::FrontchannelLogout => Method::GET,
+            Self::SessionEnd => Method::DELETE,
         }
     }
 }
@@ -334,6 +394,9 @@ fn same_host(application: &Application, one: &str, other: &str) -> bool {
     }
 }
 
+/// In front of the id of [`Endpoint::SessionEnd`].
+const SESSIONS_BELOW: &str = "sessions/";
+
 /// What a route without `methods` takes, as told in `Allow`; in fact it takes all but `TRACE`.
 const USUAL_METHODS: [Method; 7] = [
     Method::GET,
@@ -349,8 +412,10 @@ const USUAL_METHODS: [Method; 7] = [
 mod tests {
     use super::*;
     use crate::config::testing::{checked, config, files, upstream};
-    use crate::config::{ApplicationConfig, RouteConfig};
+    use crate::config::{ApplicationConfig, RouteConfig, StoreKind, StoreSettings};
+    use crate::secret::Secret;
     use http::HeaderMap;
+    use std::time::Duration;
 
     const A: &str = "http://127.0.0.1:5000";
     const B: &str = "http://127.0.0.1:6000";
@@ -375,6 +440,88 @@ mod tests {
             Ok(Resolved::Agent(endpoint)) => format!("agent {}", endpoint.path()),
             Ok(Resolved::Proxy { route, .. }) => format!("route {}", route.prefix.as_str()),
             Err(error) => error.answer().code.to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_needs_a_store_is_there_where_the_store_has_it() {
+        let store = || {
+            Box::new(StoreSettings {
+                kind: StoreKind::Memory,
+                url: Secret::new("memory"),
+                ca: None,
+                prefix: String::new(),
+                timeout: Duration::from_secs(2),
+            })
+        };
+        let named = "/auth/sessions/AAAAAAAAAAA";
+        let calls = [
+            ("POST", "/auth/backchannel-logout", "agent backchannel-logout"),
+            ("GET", "/auth/frontchannel-logout", "agent frontchannel-logout"),
+            ("GET", "/auth/sessions", "agent sessions"),
+            ("DELETE", named, "agent sessions/{id}"),
+            // the wrong method shows as little as the right one
+            ("GET", "/auth/backchannel-logout", "method_not_allowed"),
+            ("POST", "/auth/frontchannel-logout", "method_not_allowed"),
+            ("HEAD", "/auth/frontchannel-logout", "method_not_allowed"),
+            ("DELETE", "/auth/sessions", "method_not_allowed"),
+            ("GET", named, "method_not_allowed"),
+        ];
+        for (storage, there) in [
+            (SessionStorage::Cookie, [false, false]),
+            (SessionStorage::CookieWithRevocations(store()), [true, false]),
+            (SessionStorage::Store(store()), [true, true]),
+        ] {
+            let mut application = mixed();
+            application.session.storage = storage;
+            for (method, path, expected) in calls {
+                let served = if path.contains("sessions") {
+                    there[1]
+                } else {
+                    there[0]
+                };
+                let normal = NormalPath::parse(path).expect(path);
+                let method: Method = method.parse().expect("a method");
+                let expected = if served { expected } else { "not_found" };
+                assert_eq!(
+                    name(resolve(&application, &method, &normal)),
+                    expected,
+                    "{method} {path}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_session_to_end_is_named_by_eleven_characters() {
+        let mut application = mixed();
+        application.session.storage = SessionStorage::Store(Box::new(StoreSettings {
+            kind: StoreKind::Memory,
+            url: Secret::new("memory"),
+            ca: None,
+            prefix: String::new(),
+            timeout: Duration::from_secs(2),
+        }));
+        let id = PublicSessionId::of(crate::session::SessionId([5; 16]));
+        for (path, named) in [
+            (format!("/auth/sessions/{id}"), Some(id)),
+            ("/auth/sessions/".to_owned(), None),
+            ("/auth/sessions/AAAAAAAAAA".to_owned(), None),
+            ("/auth/sessions/AAAAAAAAAAAA".to_owned(), None),
+            ("/auth/sessions/AAAAAAAAAA+".to_owned(), None),
+            ("/auth/sessions/AAAAAAAAAAB".to_owned(), None),
+            ("/auth/sessions/{id}".to_owned(), None),
+            (format!("/auth/sessions/{id}/x"), None),
+            (format!("/sessions/{id}"), None),
+        ] {
+            let Ok(normal) = NormalPath::parse(&path) else {
+                assert_eq!(named, None, "{path}");
+                continue;
+            };
+            assert_eq!(named_session(&application, &normal), named, "{path}");
+            let resolved = resolve(&application, &Method::DELETE, &normal);
+            let is_agents = matches!(resolved, Ok(Resolved::Agent(Endpoint::SessionEnd)));
+            assert_eq!(is_agents, named.is_some(), "{path}");
         }
     }
 

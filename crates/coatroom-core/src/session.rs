@@ -10,14 +10,19 @@ use minicbor::bytes::{ByteArray, ByteSlice};
 use minicbor::{CborLen, Decode, Encode};
 use zeroize::Zeroizing;
 
-use crate::config::SessionLimits;
+use crate::config::{AppId, SessionLimits};
 use crate::headers::Authorization;
 use crate::packed::{pack, unpack};
 use crate::rng::{Rng, random};
-use crate::seal::digest8;
+use crate::seal::{Handle, digest8};
 use crate::secret::Secret;
+use crate::store::{MarkKey, RecordKey, RecordVersion};
 use crate::time::UnixTime;
-use crate::tombstones::Tombstones;
+
+pub mod metadata;
+mod transactions;
+
+pub(crate) use transactions::{LoginTransaction, LogoutTransaction};
 
 /// How long one sign-in may take, and one sign-out round trip.
 pub const TRANSACTION_LIFE: Duration = Duration::from_secs(600);
@@ -34,8 +39,7 @@ impl SessionId {
 
     /// The id that is shown to the SPA: a digest, never the id itself.
     pub fn public(&self) -> String {
-        use base64::Engine as _;
-        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest8("public session id", &self.0))
+        metadata::PublicSessionId::of(*self).to_string()
     }
 }
 
@@ -64,6 +68,38 @@ pub(crate) struct Session {
     /// Digest of the `state` that made it: posting `login/end` again is answered with it.
     pub(crate) login_state: [u8; 8],
     pub(crate) tokens: Tokens,
+    /// Where it is kept, if that is a store.
+    pub(crate) kept: Option<Kept>,
+}
+
+/// How a session that is kept in a store is found there, and which state of it this is.
+#[derive(Clone)]
+pub(crate) struct Kept {
+    pub(crate) handle: Handle,
+    pub(crate) version: RecordVersion,
+    /// How often its tokens were renewed: tells newer ones from older ones without a clock.
+    pub(crate) renewals: u64,
+}
+
+impl Kept {
+    /// A new handle, and a first version.
+    pub(crate) fn generate(rng: &mut dyn Rng) -> Self {
+        Self {
+            handle: Handle::generate(rng),
+            version: RecordVersion(u64::from_be_bytes(random(rng))),
+            renewals: 0,
+        }
+    }
+}
+
+/// What a sealed cookie says of its session so that it can be ended without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub(crate) created_at: UnixTime,
+    /// Names its user's sessions.
+    pub(crate) user: MarkKey,
+    /// Names it at the provider, where that gives its sessions names.
+    pub(crate) at_provider: Option<MarkKey>,
 }
 
 impl Session {
@@ -100,14 +136,63 @@ impl Session {
             .min(self.ends_at(limits))
     }
 
-    /// The anchor's plaintext.
-    pub(crate) fn encode_anchor(&self, limits: &SessionLimits) -> Zeroizing<Vec<u8>> {
-        let access_token = pack(&self.tokens.access_token);
+    /// The anchor's plaintext: with the access token, or with the handle of a session that is kept in
+    /// a store. A proxied answer never writes a cookie, so what may move there is not in it.
+    pub(crate) fn encode_anchor(&self, limits: &SessionLimits, facts: Option<&Facts>) -> Zeroizing<Vec<u8>> {
+        let absolute = self.created_at.plus(limits.absolute);
+        let (ends_at, honoured_until, access_token) = match &self.kept {
+            Some(_) => (absolute, absolute, Zeroizing::new(Vec::new())),
+            None => (
+                self.ends_at(limits),
+                self.honoured_until(limits),
+                pack(&self.tokens.access_token),
+            ),
+        };
         encode(&AnchorRecord {
             id: ByteArray::from(self.id.0),
-            ends_at: self.ends_at(limits).0,
-            honoured_until: self.honoured_until(limits).0,
+            ends_at: ends_at.0,
+            honoured_until: honoured_until.0,
             access_token: bytes(&access_token),
+            handle: self
+                .kept
+                .as_ref()
+                .map(|kept| ByteArray::from(*kept.handle.bytes())),
+            created_at: facts.map(|facts| facts.created_at.0),
+            user: facts.map(|facts| ByteArray::from(facts.user.0)),
+            at_provider: facts
+                .and_then(|facts| facts.at_provider)
+                .map(|key| ByteArray::from(key.0)),
+        })
+    }
+
+    /// From when on it is worth new tokens: a quarter of the access token's life before its end, at
+    /// most a minute, and half of that differs from session to session, so that those that began
+    /// together do not all ask together.
+    pub(crate) fn refresh_at(&self) -> UnixTime {
+        if self.tokens.refresh_token.is_none() {
+            return UnixTime(u64::MAX);
+        }
+        let expires_at = self.tokens.access_expires_at;
+        let window = (expires_at.seconds_from(self.written_at) / 4).min(60);
+        let [first, ..] = digest8(
+            "refresh jitter",
+            &[self.id.0.as_slice(), &expires_at.0.to_be_bytes()].concat(),
+        );
+        let jitter = window * u64::from(first) / 512;
+        expires_at.minus(Duration::from_secs(window.saturating_sub(jitter)))
+    }
+
+    /// The plaintext of a stored session's part for API calls.
+    pub(crate) fn encode_access_part(&self, limits: &SessionLimits) -> Zeroizing<Vec<u8>> {
+        let access_token = pack(&self.tokens.access_token);
+        encode(&AccessPartRecord {
+            id: ByteArray::from(self.id.0),
+            ends_at: self.ends_at(limits).0,
+            access_expires_at: self.tokens.access_expires_at.0,
+            refresh_at: self.refresh_at().0,
+            access_token: bytes(&access_token),
+            renewals: self.kept.as_ref().map_or(0, |kept| kept.renewals),
+            idle: limits.idle.as_secs(),
         })
     }
 
@@ -130,8 +215,26 @@ impl Session {
 
     /// Puts a session together from its two halves; none unless the ids are equal.
     pub(crate) fn join(anchor: &Anchor, session: &[u8]) -> Option<Self> {
+        match &anchor.holds {
+            Holds::Token(access_token) => Self::assemble(anchor.id, access_token, session),
+            Holds::Handle(_) => None,
+        }
+    }
+
+    /// Puts a stored session together from its two parts; none unless all ids are equal.
+    pub(crate) fn of_parts(id: SessionId, access: &[u8], agent: &[u8], kept: Option<Kept>) -> Option<Self> {
+        let record: AccessPartRecord<'_> = minicbor::decode(access).ok()?;
+        let access_token = unpack(record.access_token)?;
+        let session =
+            Self::assemble(id, &access_token, agent).filter(|session| *record.id == session.id.0)?;
+        let renewals = record.renewals;
+        let kept = kept.map(|kept| Kept { renewals, ..kept });
+        Some(Self { kept, ..session })
+    }
+
+    fn assemble(id: SessionId, access_token: &Secret, session: &[u8]) -> Option<Self> {
         let record: SessionRecord<'_> = minicbor::decode(session).ok()?;
-        if *record.id != anchor.id.0 {
+        if *record.id != id.0 {
             return None;
         }
         let refresh_token = match record.refresh_token {
@@ -139,13 +242,14 @@ impl Session {
             None => None,
         };
         Some(Self {
-            id: anchor.id,
+            id,
+            kept: None,
             created_at: UnixTime(record.created_at),
             last_active: UnixTime(record.last_active),
             written_at: UnixTime(record.written_at),
             login_state: *record.login_state,
             tokens: Tokens {
-                access_token: anchor.access_token.clone(),
+                access_token: access_token.clone(),
                 access_expires_at: UnixTime(record.access_expires_at),
                 refresh_token,
                 refresh_expires_at: record.refresh_expires_at.map(UnixTime),
@@ -155,13 +259,14 @@ impl Session {
     }
 }
 
-/// What an API call needs: the anchor, opened.
+/// What an agent call needs: the anchor, opened.
 #[derive(Clone)]
 pub(crate) struct Anchor {
     pub(crate) id: SessionId,
     pub(crate) ends_at: UnixTime,
     pub(crate) honoured_until: UnixTime,
-    pub(crate) access_token: Secret,
+    pub(crate) holds: Holds<Secret>,
+    pub(crate) facts: Option<Facts>,
 }
 
 /// The same for the proxy, which does nothing with the token but send it.
@@ -170,7 +275,17 @@ pub(crate) struct ApiAnchor {
     pub(crate) id: SessionId,
     pub(crate) ends_at: UnixTime,
     pub(crate) honoured_until: UnixTime,
-    pub(crate) authorization: Authorization,
+    pub(crate) holds: Holds<Authorization>,
+    pub(crate) facts: Option<Facts>,
+}
+
+/// What leads from an anchor to the access token.
+#[derive(Clone)]
+pub(crate) enum Holds<T> {
+    /// The token itself.
+    Token(T),
+    /// The handle of a stored session.
+    Handle(Handle),
 }
 
 impl ApiAnchor {
@@ -180,118 +295,62 @@ impl ApiAnchor {
             id: SessionId(*record.id),
             ends_at: UnixTime(record.ends_at),
             honoured_until: UnixTime(record.honoured_until),
-            authorization: Authorization::unpack(record.access_token)?,
+            holds: match record.handle {
+                Some(handle) => Holds::Handle(Handle::from_bytes(*handle)),
+                None => Holds::Token(Authorization::unpack(record.access_token)?),
+            },
+            facts: record.facts(),
         })
     }
 }
 
 impl Anchor {
+    /// The name of its record, where it is kept in a store.
+    pub(crate) fn record_key(&self, application: &AppId) -> Option<RecordKey> {
+        match &self.holds {
+            Holds::Token(_) => None,
+            Holds::Handle(handle) => Some(handle.record_key(application)),
+        }
+    }
+
     pub(crate) fn decode(plaintext: &[u8]) -> Option<Self> {
         let record: AnchorRecord<'_> = minicbor::decode(plaintext).ok()?;
         Some(Self {
             id: SessionId(*record.id),
             ends_at: UnixTime(record.ends_at),
             honoured_until: UnixTime(record.honoured_until),
-            access_token: unpack(record.access_token)?,
+            holds: match record.handle {
+                Some(handle) => Holds::Handle(Handle::from_bytes(*handle)),
+                None => Holds::Token(unpack(record.access_token)?),
+            },
+            facts: record.facts(),
         })
     }
 }
 
-/// One pending sign-in, sealed in its login cookie.
-pub(crate) struct LoginTransaction {
-    pub(crate) state: Secret,
-    pub(crate) nonce: Secret,
-    pub(crate) verifier: Secret,
-    /// Absolute, validated when received and again when used.
-    pub(crate) return_to: String,
-    pub(crate) started_at: UnixTime,
-    /// The sessions whose anchor was visible at the start: they are dead in this browser when this
-    /// sign-in succeeds.
-    pub(crate) replaces: Vec<SessionId>,
-    /// Those of them whose session cookie was there too: they end for the whole process. An anchor
-    /// alone proves nothing to the agent, since a proxy's key can make one.
-    pub(crate) ends: Vec<SessionId>,
-    /// For a step-up: the user who must come back.
-    pub(crate) expected_sub: Option<String>,
-    /// The tombstones visible at the start: the callback cannot see their cookie and may have to
-    /// write it.
-    pub(crate) tombstones: Tombstones,
-    /// Digest of the issuer that it was begun at; none in those of an earlier version.
-    pub(crate) issuer: Option<[u8; 8]>,
+/// A stored session's part for API calls, opened.
+pub(crate) struct AccessPart {
+    pub(crate) id: SessionId,
+    pub(crate) ends_at: UnixTime,
+    pub(crate) access_expires_at: UnixTime,
+    pub(crate) refresh_at: UnixTime,
+    pub(crate) authorization: Authorization,
+    /// The idle limit: an instance that only forwards is not told of it otherwise.
+    pub(crate) idle: Duration,
 }
 
-impl LoginTransaction {
-    pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
-        encode(&LoginRecord {
-            state: self.state.expose(),
-            nonce: self.nonce.expose(),
-            verifier: self.verifier.expose(),
-            return_to: self.return_to.clone(),
-            started_at: self.started_at.0,
-            replaces: self.replaces.iter().map(|id| ByteArray::from(id.0)).collect(),
-            ends: self.ends.iter().map(|id| ByteArray::from(id.0)).collect(),
-            expected_sub: self.expected_sub.clone(),
-            tombstones: self.tombstones.record(),
-            issuer: self.issuer.map(ByteArray::from),
-        })
-    }
-
+impl AccessPart {
     pub(crate) fn decode(plaintext: &[u8]) -> Option<Self> {
-        let record: LoginRecord<'_> = minicbor::decode(plaintext).ok()?;
+        let record: AccessPartRecord<'_> = minicbor::decode(plaintext).ok()?;
         Some(Self {
-            state: Secret::new(record.state),
-            nonce: Secret::new(record.nonce),
-            verifier: Secret::new(record.verifier),
-            return_to: record.return_to,
-            started_at: UnixTime(record.started_at),
-            replaces: record.replaces.iter().map(|id| SessionId(**id)).collect(),
-            ends: record.ends.iter().map(|id| SessionId(**id)).collect(),
-            expected_sub: record.expected_sub,
-            tombstones: Tombstones::from_record(&record.tombstones),
-            issuer: record.issuer.map(|issuer| *issuer),
+            id: SessionId(*record.id),
+            ends_at: UnixTime(record.ends_at),
+            access_expires_at: UnixTime(record.access_expires_at),
+            refresh_at: UnixTime(record.refresh_at),
+            authorization: Authorization::unpack(record.access_token)?,
+            idle: Duration::from_secs(record.idle),
         })
     }
-
-    /// Whether the transaction is too old to be used, or from a future that no two replicas' clocks
-    /// are apart: from before a clock was set back.
-    pub(crate) fn is_expired(&self, now: UnixTime) -> bool {
-        is_over(self.started_at, now)
-    }
-}
-
-/// One RP-initiated logout on its way, sealed in the logout cookie.
-pub(crate) struct LogoutTransaction {
-    pub(crate) state: Secret,
-    pub(crate) id_token_hint: Option<Secret>,
-    pub(crate) started_at: UnixTime,
-}
-
-impl LogoutTransaction {
-    pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
-        let id_token_hint = self.id_token_hint.as_ref().map(pack);
-        encode(&LogoutRecord {
-            state: self.state.expose(),
-            id_token_hint: id_token_hint.as_ref().map(|packed| bytes(packed)),
-            started_at: self.started_at.0,
-        })
-    }
-
-    pub(crate) fn decode(plaintext: &[u8]) -> Option<Self> {
-        let record: LogoutRecord<'_> = minicbor::decode(plaintext).ok()?;
-        Some(Self {
-            state: Secret::new(record.state),
-            id_token_hint: record.id_token_hint.and_then(|packed| unpack(packed)),
-            started_at: UnixTime(record.started_at),
-        })
-    }
-
-    pub(crate) fn is_expired(&self, now: UnixTime) -> bool {
-        is_over(self.started_at, now)
-    }
-}
-
-fn is_over(started_at: UnixTime, now: UnixTime) -> bool {
-    now >= started_at.plus(TRANSACTION_LIFE) || started_at >= now.plus(TRANSACTION_LIFE)
 }
 
 /// What the short memory of a refresh or a redemption holds, under its own seal.
@@ -323,7 +382,7 @@ pub(crate) fn decode_tokens(plaintext: &[u8]) -> Option<Tokens> {
     })
 }
 
-fn bytes(packed: &[u8]) -> &ByteSlice {
+pub(crate) fn bytes(packed: &[u8]) -> &ByteSlice {
     packed.into()
 }
 
@@ -344,6 +403,42 @@ struct AnchorRecord<'a> {
     honoured_until: u64,
     #[b(3)]
     access_token: &'a ByteSlice,
+    #[n(4)]
+    handle: Option<ByteArray<32>>,
+    #[n(5)]
+    created_at: Option<u64>,
+    #[n(6)]
+    user: Option<ByteArray<32>>,
+    #[n(7)]
+    at_provider: Option<ByteArray<32>>,
+}
+
+impl AnchorRecord<'_> {
+    fn facts(&self) -> Option<Facts> {
+        Some(Facts {
+            created_at: UnixTime(self.created_at?),
+            user: MarkKey(*self.user?),
+            at_provider: self.at_provider.map(|key| MarkKey(*key)),
+        })
+    }
+}
+
+#[derive(Encode, Decode, CborLen)]
+struct AccessPartRecord<'a> {
+    #[n(0)]
+    id: ByteArray<16>,
+    #[n(1)]
+    ends_at: u64,
+    #[n(2)]
+    access_expires_at: u64,
+    #[n(3)]
+    refresh_at: u64,
+    #[b(4)]
+    access_token: &'a ByteSlice,
+    #[n(5)]
+    renewals: u64,
+    #[n(6)]
+    idle: u64,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -369,40 +464,6 @@ struct SessionRecord<'a> {
 }
 
 #[derive(Encode, Decode, CborLen)]
-struct LoginRecord<'a> {
-    #[b(0)]
-    state: &'a str,
-    #[b(1)]
-    nonce: &'a str,
-    #[b(2)]
-    verifier: &'a str,
-    #[n(3)]
-    return_to: String,
-    #[n(4)]
-    started_at: u64,
-    #[n(5)]
-    replaces: Vec<ByteArray<16>>,
-    #[n(6)]
-    expected_sub: Option<String>,
-    #[n(7)]
-    tombstones: Vec<ByteArray<8>>,
-    #[cbor(n(8), default)]
-    ends: Vec<ByteArray<16>>,
-    #[n(9)]
-    issuer: Option<ByteArray<8>>,
-}
-
-#[derive(Encode, Decode, CborLen)]
-struct LogoutRecord<'a> {
-    #[b(0)]
-    state: &'a str,
-    #[b(1)]
-    id_token_hint: Option<&'a ByteSlice>,
-    #[n(2)]
-    started_at: u64,
-}
-
-#[derive(Encode, Decode, CborLen)]
 struct TokensRecord<'a> {
     #[b(0)]
     access_token: &'a ByteSlice,
@@ -419,6 +480,7 @@ struct TokensRecord<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tombstones::Tombstones;
 
     fn limits() -> SessionLimits {
         SessionLimits {
@@ -426,6 +488,7 @@ mod tests {
             absolute: Duration::from_secs(43_200),
             default_token_life: Duration::from_secs(300),
             claims: None,
+            storage: crate::config::SessionStorage::Cookie,
         }
     }
 
@@ -443,13 +506,14 @@ mod tests {
                 refresh_expires_at: Some(UnixTime(1_086_400)),
                 id_token: Secret::new("aGVhZA.Ym9keQ.c2ln"),
             },
+            kept: None,
         }
     }
 
     #[test]
     fn the_two_halves_make_the_session_again() {
         let session = session(Some("refresh"));
-        let anchor = Anchor::decode(&session.encode_anchor(&limits())).expect("decodes");
+        let anchor = Anchor::decode(&session.encode_anchor(&limits(), None)).expect("decodes");
         let joined = Session::join(&anchor, &session.encode_session()).expect("joins");
         assert!(joined.tokens.refresh_token == Some(Secret::new("refresh")));
         assert!(joined.tokens.access_token == Secret::new("opaque-access"));
@@ -470,6 +534,7 @@ mod tests {
             expected_sub: Some("alice".to_owned()),
             tombstones: Tombstones::default(),
             issuer: Some([4; 8]),
+            records: Vec::new(),
         }
     }
 
@@ -486,7 +551,7 @@ mod tests {
         for (name, encoded, published) in [
             (
                 "anchor",
-                session.encode_anchor(&limits()),
+                session.encode_anchor(&limits(), None),
                 "8450070707070707070707070707070707071a000feb001a000f436c4e006f70617175652d616363657373",
             ),
             (
@@ -497,7 +562,7 @@ mod tests {
             (
                 "login",
                 login().encode(),
-                "8a66307374617465656e6f6e6365687665726966696572781a68747470733a2f2f73686f702e6578616d706c652e636f6d2f781a000f424081500909090909090909090909090909090965616c69636580815009090909090909090909090909090909480404040404040404",
+                "8b66307374617465656e6f6e6365687665726966696572781a68747470733a2f2f73686f702e6578616d706c652e636f6d2f781a000f424081500909090909090909090909090909090965616c6963658081500909090909090909090909090909090948040404040404040480",
             ),
             (
                 "logout",
@@ -513,7 +578,7 @@ mod tests {
             let hex: String = encoded.iter().map(|byte| format!("{byte:02x}")).collect();
             assert_eq!(hex, published, "{name}");
         }
-        let anchor = Anchor::decode(&session.encode_anchor(&limits())).expect("an anchor");
+        let anchor = Anchor::decode(&session.encode_anchor(&limits(), None)).expect("an anchor");
         assert_eq!((anchor.id, anchor.ends_at), (session.id, UnixTime(1_043_200)));
         let decoded = LoginTransaction::decode(&login().encode()).expect("a sign-in");
         assert_eq!(decoded.replaces, [SessionId([9; 16])]);
@@ -530,7 +595,7 @@ mod tests {
                 .map(|pair| u8::try_from(pair[0] * 16 + pair[1]).expect("a byte"))
                 .collect()
         };
-        let anchor = Anchor::decode(&session(None).encode_anchor(&limits())).expect("decodes");
+        let anchor = Anchor::decode(&session(None).encode_anchor(&limits(), None)).expect("decodes");
         // before the provider's limit was kept
         let record = "8850070707070707070707070707070707071a000f42401a000f42401a000f42404803030303030303031a000f436c48007\
                       26566726573684e03046865616404626f6479736967";
@@ -549,6 +614,11 @@ mod tests {
         assert_eq!(login.replaces, [SessionId([9; 16])]);
         assert_eq!(login.ends, []);
         assert_eq!(login.issuer, None);
+        // before sessions could be kept in a store
+        let record = "8a66307374617465656e6f6e6365687665726966696572781a68747470733a2f2f73686f702e6578616d706c652e636f6d2f\
+                      781a000f424081500909090909090909090909090909090965616c69636580815009090909090909090909090909090909480404040404040404";
+        let login = LoginTransaction::decode(&bytes(record)).expect("decodes");
+        assert_eq!((login.issuer, login.records), (Some([4; 8]), Vec::new()));
     }
 
     #[test]
@@ -558,7 +628,7 @@ mod tests {
             id: SessionId([8; 16]),
             ..session(Some("refresh"))
         };
-        let anchor = Anchor::decode(&one.encode_anchor(&limits())).expect("decodes");
+        let anchor = Anchor::decode(&one.encode_anchor(&limits(), None)).expect("decodes");
         assert!(Session::join(&anchor, &other.encode_session()).is_none());
     }
 

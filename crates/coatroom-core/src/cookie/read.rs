@@ -17,6 +17,7 @@ use super::{
     CHUNK_HEADER_LEN, Cookies, HOST_PREFIX, Kind, LoginTag, MAX_CHUNKS, MAX_PAIR, Row, SECURE_PREFIX,
     SameSite, WriteHeader, is_base64url,
 };
+use crate::flow::StoreView;
 use crate::head::Headers;
 use crate::seal::{Associated, KeyRing, Opened, Opens};
 
@@ -28,6 +29,8 @@ pub struct Jar<'a> {
     used: usize,
     cut_off: bool,
     strict_hidden: bool,
+    /// What a store says of the sessions that they name.
+    view: Option<&'a StoreView>,
 }
 
 /// Name and value.
@@ -48,6 +51,7 @@ impl<'a> Jar<'a> {
             used: 0,
             cut_off: false,
             strict_hidden: false,
+            view: None,
         };
         let (mut bytes_left, mut pairs_left) = (MAX_BYTES, MAX_PAIRS);
         'values: for value in values {
@@ -81,6 +85,16 @@ impl<'a> Jar<'a> {
     pub fn hiding_strict(mut self) -> Self {
         self.strict_hidden = true;
         self
+    }
+
+    /// The same cookies, and what a store says of the sessions that they name.
+    pub(crate) fn with_view(self, view: Option<&'a StoreView>) -> Self {
+        Self { view, ..self }
+    }
+
+    /// What a store says, if one was asked.
+    pub(crate) fn view(&self) -> Option<&'a StoreView> {
+        self.view
     }
 
     /// Whether a cookie of exactly this name was sent. Names without one of our prefixes are not

@@ -2,13 +2,17 @@
 //!
 //! Never holds a token in clear text but the [`Revocation`]s, which go to the provider only.
 
+use std::time::Duration;
+
 use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 
 use crate::error::Error;
+use crate::flow::{Lookup, StoredSession};
 use crate::oauth::revocation::TokenTypeHint;
 use crate::secret::Secret;
 use crate::session::SessionId;
+use crate::store::{Mark, MarkKey, NewRecord, RecordKey};
 use crate::time::UnixTime;
 
 /// The answer of an agent endpoint.
@@ -22,6 +26,8 @@ pub struct AgentResponse {
     pub set_cookies: Vec<HeaderValue>,
     /// The JSON body, none for a redirect.
     pub json: Option<Value>,
+    /// An empty HTML page in place of the JSON: its Content-Security-Policy.
+    pub empty_page: Option<HeaderValue>,
     /// What has to happen beside the answer.
     pub effects: Effects,
     /// A session whose clocks moved: its sockets and streams may go on for as long.
@@ -38,6 +44,53 @@ pub struct Effects {
     pub ended: Vec<SessionId>,
     /// Tokens to be revoked at the provider, in the background.
     pub revoke: Vec<Revocation>,
+    /// What the store has to take before the answer is sent.
+    pub store: Vec<StoreWrite>,
+}
+
+/// Something for the session store.
+pub enum StoreWrite {
+    /// A new session. Where one of the marks says that what began then has ended, it must not stay.
+    Insert {
+        /// Its record's name.
+        key: RecordKey,
+        /// Its record.
+        record: NewRecord,
+        /// Its id.
+        session: SessionId,
+        /// When it began.
+        created_at: UnixTime,
+        /// Its user's name, and its own at the provider.
+        marks: Vec<MarkKey>,
+    },
+    /// A user did something.
+    Touch {
+        /// The record's name.
+        key: RecordKey,
+        /// When.
+        last_active: UnixTime,
+        /// How long the record lives from now.
+        life: Duration,
+    },
+    /// Sessions in cookies have ended.
+    Mark {
+        /// What says so.
+        marks: Vec<Mark>,
+        /// Their ids: other replicas are told.
+        sessions: Vec<SessionId>,
+    },
+    /// A session has ended.
+    Delete {
+        /// Its record's name.
+        key: RecordKey,
+        /// Its id, if that is proved: other replicas are told.
+        session: Option<SessionId>,
+        /// As it was when its tokens were taken for revocation: a refresh that was saved since has
+        /// others.
+        stored: Option<Box<StoredSession>>,
+        /// How to find out whose it is, where that could not be told.
+        lookup: Option<Lookup>,
+    },
 }
 
 /// The clocks of a session after a refresh.
@@ -83,6 +136,7 @@ impl AgentResponse {
             location: None,
             set_cookies,
             json: Some(json),
+            empty_page: None,
             effects: Effects::default(),
             extended: None,
             failure: None,
@@ -98,6 +152,7 @@ impl AgentResponse {
             location: Some(location),
             set_cookies,
             json: None,
+            empty_page: None,
             effects: Effects::default(),
             extended: None,
             failure: None,

@@ -2,12 +2,15 @@
 //!
 //! Order: is there an anchor at all (401 without one) ▸ guard ▸ open ▸ tombstones ▸ clocks. No
 //! lock, no await, and no allocation but for the cookie that is opened and remembered. It never writes
-//! a cookie, never contacts the provider and never redirects.
+//! a cookie, never contacts the provider and never redirects. Where a store has a say in it and
+//! nothing is known of the session for the moment, the outcome is what to look up ([`Lookup`]).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
 
+use super::known::{GONE, Known, KnownSession, Lookup, SLACK, answered_by_record};
 use super::memo::AnchorMemo;
 use crate::config::{Application, Auth, Route, RouteTarget};
 use crate::cookie::{Candidate, Cookies, Jar, Kind};
@@ -17,15 +20,39 @@ use crate::handler::Handler;
 use crate::head::{Head, Headers};
 use crate::headers::{self, Authorization, ClientFacts, Credential, ResponseRules};
 use crate::route::Resolved;
-use crate::seal::{KeyRing, Opens, ProxyRing};
-use crate::session::{ApiAnchor, SessionId};
+use crate::seal::{Handle, KeyRing, Opens, ProxyRing};
+use crate::session::{ApiAnchor, Holds, SessionId};
+use crate::store::{MarkKey, Record};
 use crate::time::UnixTime;
 use crate::tombstones::Tombstones;
+
+/// What a call to a route comes to.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the hot path, which allocates nothing"
+)]
+pub enum Outcome<'a> {
+    /// It is decided.
+    Decided(Decision<'a>),
+    /// Something has to be looked up first; then the same question again, with what is known.
+    Lookup(Lookup),
+}
+
+/// Something to be done beside a call that passes, without holding it up.
+pub struct Chore {
+    /// The session.
+    pub lookup: Lookup,
+    /// Its access token nears its end: renew it.
+    pub renew: bool,
+    /// A user did something that the store should know of: when, and how long the record lives.
+    pub touch: Option<(UnixTime, Duration)>,
+}
 
 /// What to do with a call to a route: forward it, with or without the session's token.
 pub struct Decision<'a> {
     trusted: TrustedRequest<'a>,
     forward: Option<Forward>,
+    chore: Option<Chore>,
 }
 
 /// Proof that a request may carry the session's token. Exists only for a trusted request whose
@@ -44,8 +71,13 @@ pub struct SessionFacts {
     /// When it ends at the latest, as far as its cookie knows: at the absolute limit, or when its
     /// tokens can no longer be had. A refresh may move the latter.
     pub ends_at: UnixTime,
-    /// Until when its access token is attached; after that the client has to refresh.
+    /// Until when its access token is attached; after that the client has to refresh, or a store's
+    /// session is renewed.
     pub honoured_until: UnixTime,
+    /// When it began, as far as the cookie says.
+    pub created_at: Option<UnixTime>,
+    /// Under which names it may be ended from elsewhere, where sessions are in cookies.
+    pub marks: [Option<MarkKey>; 2],
 }
 
 /// The decisions of an instance that forwards API calls and does nothing else: no sign-in, no
@@ -83,14 +115,32 @@ impl ProxyHandler {
         head: &Head<'_, H>,
         now: UnixTime,
         memo: &mut AnchorMemo,
-    ) -> Result<Decision<'_>, Error> {
+        known: Option<&KnownSession>,
+    ) -> Result<Outcome<'_>, Error> {
         let (app, keys, cookies) = (&*self.app, &*self.keys, &self.cookies);
-        Proxy { app, keys, cookies }.api(route, head, now, memo)
+        match (Proxy { app, keys, cookies }).api(route, head, now, memo, known)? {
+            // what was remembered may be from before the agent's refresh: only a fresh look tells
+            Outcome::Lookup(lookup) if lookup.wants_refresh() && known.is_some() => {
+                Err(Error::AccessTokenExpired)
+            }
+            Outcome::Decided(mut decision) => {
+                // the agent elsewhere renews
+                decision.chore = decision.chore.take().filter(|chore| chore.touch.is_some());
+                Ok(Outcome::Decided(decision))
+            }
+            Outcome::Lookup(lookup) => Ok(Outcome::Lookup(lookup.forgetting())),
+        }
+    }
+
+    /// As [`Handler::know`].
+    pub fn know(&self, lookup: &Lookup, record: Option<&Record>, now: UnixTime) -> KnownSession {
+        answered_by_record(lookup, record, &self.app, &self.keys, now)
     }
 }
 
 impl Handler {
     /// Decides about a call to a proxied route. The memo is this handler's alone; a fresh one does.
+    /// `known` is what was looked up for this call, if something was.
     ///
     /// # Errors
     /// [`Error::Unauthorized`], [`Error::AccessTokenExpired`], [`Error::SessionExpired`] (401);
@@ -102,8 +152,9 @@ impl Handler {
         head: &Head<'_, H>,
         now: UnixTime,
         memo: &mut AnchorMemo,
-    ) -> Result<Decision<'_>, Error> {
-        self.proxy().api(route, head, now, memo)
+        known: Option<&KnownSession>,
+    ) -> Result<Outcome<'_>, Error> {
+        self.proxy().api(route, head, now, memo, known)
     }
 
     /// Every tombstone of a session that the request shows.
@@ -140,17 +191,19 @@ impl<'a, K: Opens> Proxy<'a, K> {
         head: &Head<'_, H>,
         now: UnixTime,
         memo: &mut AnchorMemo,
-    ) -> Result<Decision<'a>, Error> {
+        known: Option<&KnownSession>,
+    ) -> Result<Outcome<'a>, Error> {
         let class = Class::of(&Resolved::Proxy { index: 0, route });
         let public = matches!(route.target, RouteTarget::Static(_) | RouteTarget::DevServer(_));
         if route.auth == Auth::None || public {
             if matches!(route.target, RouteTarget::DevServer(_)) {
                 guard::check_dev_server(head)?;
             }
-            return Ok(Decision {
+            return Ok(Outcome::Decided(Decision {
                 trusted: guard::trust(class, head, self.app)?,
                 forward: None,
-            });
+                chore: None,
+            }));
         }
         let jar = Jar::of(head.headers);
         if !self.cookies.shows(Kind::Access, &jar) {
@@ -159,18 +212,51 @@ impl<'a, K: Opens> Proxy<'a, K> {
         let trusted = guard::trust(class, head, self.app)?;
         match self.anchor(&jar, now, memo)? {
             Visible::Anchor(anchor) if anchor.honoured_until > now => {
+                let known = known.filter(|known| known.id == anchor.id);
+                let judged = match (anchor.holds, &anchor.facts) {
+                    (Holds::Token(authorization), None) => Judged::Forward(authorization, None, None),
+                    // a store that the configuration does not name any more has no say
+                    (Holds::Token(authorization), Some(_))
+                        if self.app.session.storage.settings().is_none() =>
+                    {
+                        Judged::Forward(authorization, None, None)
+                    }
+                    (Holds::Token(authorization), Some(facts)) => {
+                        match known
+                            .or_else(|| memo.known(anchor.id, now))
+                            .map(|known| &known.state)
+                        {
+                            None => Judged::Lookup(Lookup::marks_of(anchor.id, facts)),
+                            Some(Known::Ended(why)) => Judged::Ended(why),
+                            Some(Known::Clear | Known::Live(_)) => Judged::Forward(authorization, None, None),
+                        }
+                    }
+                    (Holds::Handle(handle), _) => self.by_record(anchor.id, &handle, known, memo, now),
+                };
+                let (authorization, times, chore) = match judged {
+                    Judged::Forward(authorization, times, chore) => (authorization, times, chore),
+                    Judged::Lookup(lookup) => return Ok(Outcome::Lookup(lookup)),
+                    Judged::Ended(why) => return self.signed_out(route, head, Error::SessionExpired(why)),
+                };
+                let (ends_at, honoured_until) = times.unwrap_or((anchor.ends_at, anchor.honoured_until));
                 let forward = Forward {
-                    authorization: Some(anchor.authorization),
+                    authorization: Some(authorization),
                     session: SessionFacts {
                         id: anchor.id,
-                        ends_at: anchor.ends_at,
-                        honoured_until: anchor.honoured_until,
+                        ends_at,
+                        honoured_until,
+                        created_at: anchor.facts.map(|facts| facts.created_at),
+                        marks: anchor
+                            .facts
+                            .map(|facts| [Some(facts.user), facts.at_provider])
+                            .unwrap_or_default(),
                     },
                 };
-                Ok(Decision {
+                Ok(Outcome::Decided(Decision {
                     trusted,
                     forward: Some(forward),
-                })
+                    chore,
+                }))
             }
             Visible::Anchor(_) => Err(Error::AccessTokenExpired),
             Visible::Over => Err(Error::SessionExpired(
@@ -183,6 +269,59 @@ impl<'a, K: Opens> Proxy<'a, K> {
         }
     }
 
+    /// What the record of a stored session says, as far as it is known.
+    fn by_record(
+        &self,
+        id: SessionId,
+        handle: &Handle,
+        known: Option<&KnownSession>,
+        memo: &mut AnchorMemo,
+        now: UnixTime,
+    ) -> Judged {
+        let mut own = known.cloned();
+        let live = match memo
+            .known_mut(id, now)
+            .filter(|known| known.is_of(handle))
+            .or_else(|| own.as_mut().filter(|known| known.is_of(handle)))
+            .map(|known| &mut known.state)
+        {
+            None => return Judged::Lookup(Lookup::record_of(id, handle, self.app, false)),
+            Some(Known::Clear) => return Judged::Ended(GONE),
+            Some(Known::Ended(why)) => return Judged::Ended(why),
+            Some(Known::Live(live)) => live,
+        };
+        let idle_until = live.last_active.plus(live.idle);
+        if live.ends_at <= now {
+            return Judged::Ended("absolute limit, or no new tokens to be had");
+        }
+        if idle_until <= now {
+            return Judged::Ended("idle limit");
+        }
+        if live.access_expires_at <= now && !live.just_renewed {
+            return Judged::Lookup(Lookup::record_of(id, handle, self.app, true));
+        }
+        let renew = live.refresh_at <= now && !live.renewing;
+        // often enough for the idle limit, and no more
+        let touch = live.last_active.plus(live.idle / 10) <= now;
+        let chore = (renew || touch).then(|| Chore {
+            lookup: Lookup::record_of(id, handle, self.app, false),
+            renew,
+            touch: touch.then(|| {
+                let until = now.plus(live.idle).min(live.ends_at);
+                (
+                    now,
+                    Duration::from_secs(until.seconds_from(now)).saturating_add(SLACK),
+                )
+            }),
+        });
+        live.renewing |= renew;
+        if touch {
+            live.last_active = now;
+        }
+        let times = (live.ends_at, live.access_expires_at);
+        Judged::Forward(live.authorization.clone(), Some(times), chore)
+    }
+
     fn anchor(&self, jar: &Jar<'_>, now: UnixTime, memo: &mut AnchorMemo) -> Result<Visible, Error> {
         let tombstones = self.tombstones(Kind::Ended, jar);
         let mut best: Option<ApiAnchor> = None;
@@ -191,6 +330,11 @@ impl<'a, K: Opens> Proxy<'a, K> {
             let Some(anchor) = self.open(&candidate, now, memo) else {
                 continue;
             };
+            let stateful = self.app.session.storage.is_stateful();
+            if matches!(anchor.holds, Holds::Handle(_)) != stateful {
+                // from before the configuration kept sessions elsewhere
+                continue;
+            }
             if tombstones.has_session(anchor.id) {
                 other = Visible::SignedOut;
                 continue;
@@ -236,15 +380,24 @@ impl<'a, K: Opens> Proxy<'a, K> {
         route: &Route,
         head: &Head<'_, H>,
         error: Error,
-    ) -> Result<Decision<'a>, Error> {
+    ) -> Result<Outcome<'a>, Error> {
         match route.auth {
             Auth::Required => Err(error),
-            Auth::Optional | Auth::None => Ok(Decision {
+            Auth::Optional | Auth::None => Ok(Outcome::Decided(Decision {
                 trusted: guard::trust(Class::ProxiedNone, head, self.app)?,
                 forward: None,
-            }),
+                chore: None,
+            })),
         }
     }
+}
+
+/// What is known of a session, for one call.
+enum Judged {
+    /// With this token; when the session and the token end, where the anchor does not say.
+    Forward(Authorization, Option<(UnixTime, UnixTime)>, Option<Chore>),
+    Lookup(Lookup),
+    Ended(&'static str),
 }
 
 enum Visible {
@@ -254,7 +407,22 @@ enum Visible {
     Nothing,
 }
 
+impl<'a> Outcome<'a> {
+    /// The decision, where nothing has to be looked up.
+    pub fn decided(self) -> Option<Decision<'a>> {
+        match self {
+            Self::Decided(decision) => Some(decision),
+            Self::Lookup(_) => None,
+        }
+    }
+}
+
 impl Decision<'_> {
+    /// What is to be done beside the call, once.
+    pub fn take_chore(&mut self) -> Option<Chore> {
+        self.chore.take()
+    }
+
     /// The session whose token is attached, if one is.
     pub fn session(&self) -> Option<SessionFacts> {
         self.forward.as_ref().map(|forward| forward.session)

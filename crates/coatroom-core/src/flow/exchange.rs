@@ -4,23 +4,27 @@
 //! token response and the ID token passed (OIDC Core §3.1.3). Redeeming is idempotent: a shell
 //! coalesces by [`CodeExchange::key`] and each browser answer is completed on its own.
 
-use http::{HeaderMap, HeaderValue};
-use minicbor::bytes::ByteSlice;
+use http::HeaderValue;
+use minicbor::bytes::{ByteArray, ByteSlice};
+use minicbor::{CborLen, Decode, Encode};
 use zeroize::Zeroizing;
 
 use crate::cookie::{Jar, Kind};
 use crate::error::Error;
 use crate::flow::login::{Via, state_digest};
 use crate::flow::visible::State;
-use crate::flow::{AgentResponse, Effects, Refusal, Revocation};
+use crate::flow::{AgentResponse, Effects, Refusal, Revocation, Seen, StoreWrite};
 use crate::handler::{Handler, MemoryKey};
 use crate::oauth::id_token::{self, Expected, IdTokenFailure, Verified};
 use crate::oauth::revocation::TokenTypeHint;
 use crate::oauth::token::{self, TokenResponse};
 use crate::return_to::ReturnTo;
+use crate::seal::Handle;
 use crate::secret::Secret;
-use crate::session::{Anchor, LoginTransaction, Session, SessionId, Tokens, encode};
+use crate::session::metadata::user_agent;
+use crate::session::{Anchor, Kept, LoginTransaction, Session, SessionId, Tokens, encode};
 use crate::step::{Context, Step};
+use crate::store::RecordVersion;
 use crate::time::UnixTime;
 use crate::tombstones::Tombstones;
 
@@ -81,6 +85,7 @@ impl Handler {
         )?;
         let (provider, default_life) = (self.provider.clone(), self.app.session.default_token_life);
         let nonce = exchange.transaction.nonce.clone();
+        let stateful = self.app.session.storage.is_stateful();
         let login_state = state_digest(exchange.transaction.state.expose());
         Ok(Step::send(request, move |reply, context| {
             let response = token::parse_token_reply(&reply).map_err(|failure| {
@@ -109,6 +114,7 @@ impl Handler {
                         .clone()
                         .ok_or(Error::Bug("the ID token vanished"))?;
                     let tokens = tokens(response, id_token, default_life, context.now);
+                    let kept = stateful.then(|| Kept::generate(context.rng));
                     Ok(Step::Done(SignedIn {
                         session: Session {
                             id: SessionId::generate(context.rng),
@@ -117,6 +123,7 @@ impl Handler {
                             written_at: context.now,
                             login_state,
                             tokens,
+                            kept,
                         },
                     }))
                 })
@@ -127,34 +134,38 @@ impl Handler {
     ///
     /// # Errors
     /// As [`redeem`](Self::redeem) for `login/end`; by navigation failures become redirects.
-    pub fn complete(
+    pub fn complete<'a>(
         &self,
-        headers: &HeaderMap,
+        seen: impl Into<Seen<'a>>,
         exchange: &CodeExchange,
         outcome: Result<SignedIn, Error>,
         context: &mut Context<'_>,
     ) -> Result<AgentResponse, Refusal> {
+        let seen = seen.into();
         let jar = match exchange.via {
-            Via::Navigation => self.jar(headers).hiding_strict(),
-            Via::Fetch => self.jar(headers),
+            Via::Navigation => self.jar(seen).hiding_strict(),
+            Via::Fetch => self.jar(seen),
         };
+        let user_agent = user_agent(seen.headers);
         let failure = match outcome {
-            Ok(signed_in) => match self.write_session(&signed_in.session, exchange, &jar, context) {
-                Ok(answer) => return Ok(answer),
-                // nobody will ever hold these tokens
-                Err(error) => Refusal {
-                    effects: Effects {
-                        revoke: signed_in.session.revocations(),
-                        ended: Vec::new(),
+            Ok(signed_in) => {
+                match self.write_session(&signed_in.session, user_agent, exchange, &jar, context) {
+                    Ok(answer) => return Ok(answer),
+                    // nobody will ever hold these tokens
+                    Err(error) => Refusal {
+                        effects: Effects {
+                            revoke: signed_in.session.revocations(),
+                            ..Effects::default()
+                        },
+                        ..error.into()
                     },
-                    ..error.into()
-                },
-            },
+                }
+            }
             Err(error) => Refusal::from(error),
         };
         // an outage keeps the transaction: the same page can be tried again
         let set_cookies = match failure.error {
-            Error::ProviderUnavailable { .. } => Vec::new(),
+            Error::ProviderUnavailable { .. } | Error::StoreUnavailable { .. } => Vec::new(),
             _ => self.cookies.clear(exchange.cookie, &jar),
         };
         let refusal = Refusal {
@@ -170,6 +181,7 @@ impl Handler {
     fn write_session(
         &self,
         session: &Session,
+        user_agent: Option<String>,
         exchange: &CodeExchange,
         jar: &Jar<'_>,
         context: &mut Context<'_>,
@@ -194,6 +206,28 @@ impl Handler {
                 effects.ended.push(id);
             }
         }
+        let others: Vec<Anchor> = visible
+            .anchors
+            .iter()
+            .filter(|anchor| anchor.id != session.id)
+            .cloned()
+            .collect();
+        effects.store.extend(self.deletions(&others, jar));
+        let known = transaction.records.iter().copied();
+        effects.store.extend(
+            known
+                .zip(transaction.ends.iter().copied())
+                .filter(|(_, id)| *id != session.id)
+                .map(|(key, id)| StoreWrite::Delete {
+                    key,
+                    session: Some(id),
+                    stored: None,
+                    lookup: None,
+                }),
+        );
+        effects
+            .store
+            .extend(self.insertion(session, user_agent, context.now, context.rng)?);
         let seen = visible.anchors.iter().map(|anchor| anchor.id);
         let replaced: Vec<SessionId> = transaction
             .replaces
@@ -249,15 +283,27 @@ impl Handler {
         context: &mut Context<'_>,
     ) -> Result<Vec<HeaderValue>, Error> {
         let limits = &self.app.session;
-        let life = std::time::Duration::from_secs(session.ends_at(limits).seconds_from(context.now));
+        let ends_at = match &session.kept {
+            Some(_) => session.created_at.plus(limits.absolute),
+            None => session.ends_at(limits),
+        };
+        let life = std::time::Duration::from_secs(ends_at.seconds_from(context.now));
+        let facts = self.facts_of(session);
         let mut lines = self.cookies.seal(
             Kind::Access,
-            &session.encode_anchor(limits),
+            &session.encode_anchor(limits, facts.as_ref()),
             life,
             &self.keys,
             jar,
             context.rng,
         )?;
+        if session.kept.is_some() {
+            // everything else is in the store; what an earlier configuration left goes
+            if self.shows(Kind::Session, jar) {
+                lines.extend(self.cookies.clear(Kind::Session, jar));
+            }
+            return Ok(lines);
+        }
         lines.extend(self.cookies.seal(
             Kind::Session,
             &session.encode_session(),
@@ -288,19 +334,49 @@ impl Handler {
         signed_in: &SignedIn,
         rng: &mut dyn crate::rng::Rng,
     ) -> Vec<u8> {
-        let anchor = signed_in.session.encode_anchor(&self.app.session);
+        let access = signed_in.session.encode_access_part(&self.app.session);
         let session = signed_in.session.encode_session();
-        let plaintext = encode(&(<&ByteSlice>::from(&anchor[..]), <&ByteSlice>::from(&session[..])));
+        let kept = signed_in.session.kept.as_ref();
+        let plaintext = encode(&RememberedSignIn {
+            id: ByteArray::from(signed_in.session.id.0),
+            access: <&ByteSlice>::from(&access[..]),
+            session: <&ByteSlice>::from(&session[..]),
+            handle: kept.map(|kept| ByteArray::from(*kept.handle.bytes())),
+            version: kept.map(|kept| kept.version.0),
+        });
         self.seal_memory(key, &plaintext, rng)
     }
 
     /// Opens what [`remember_sign_in`](Self::remember_sign_in) sealed.
     pub fn recall_sign_in(&self, key: &MemoryKey, sealed: &[u8]) -> Option<SignedIn> {
         let plaintext = self.open_memory(key, sealed)?;
-        let (anchor, session): (&ByteSlice, &ByteSlice) = minicbor::decode(plaintext.plaintext()).ok()?;
-        let session = Session::join(&Anchor::decode(anchor)?, session)?;
+        let record: RememberedSignIn<'_> = minicbor::decode(plaintext.plaintext()).ok()?;
+        let kept = match (record.handle, record.version) {
+            (Some(handle), Some(version)) => Some(Kept {
+                handle: Handle::from_bytes(*handle),
+                version: RecordVersion(version),
+                renewals: 0,
+            }),
+            _ => None,
+        };
+        let session = Session::of_parts(SessionId(*record.id), record.access, record.session, kept)?;
         Some(SignedIn { session })
     }
+}
+
+/// What the short memory holds of a sign-in.
+#[derive(Encode, Decode, CborLen)]
+struct RememberedSignIn<'a> {
+    #[n(0)]
+    id: ByteArray<16>,
+    #[b(1)]
+    access: &'a ByteSlice,
+    #[b(2)]
+    session: &'a ByteSlice,
+    #[n(3)]
+    handle: Option<ByteArray<32>>,
+    #[n(4)]
+    version: Option<u64>,
 }
 
 impl Session {

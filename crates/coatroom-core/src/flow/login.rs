@@ -5,7 +5,6 @@
 //! believed only once its `state` opened such a cookie, and its text is never shown. This file
 //! never redeems a code (`exchange`) and never touches an existing session on failure.
 
-use http::HeaderMap;
 use url::Url;
 
 use crate::config::Origin;
@@ -13,7 +12,7 @@ use crate::cookie::{Jar, Kind, LoginTag};
 use crate::error::Error;
 use crate::flow::exchange::user_of;
 use crate::flow::visible::State;
-use crate::flow::{AgentResponse, CodeExchange, Input, Refusal};
+use crate::flow::{AgentResponse, CodeExchange, Input, Refusal, Seen};
 use crate::guard::Navigation;
 use crate::handler::Handler;
 use crate::oauth::authorization::{
@@ -26,6 +25,7 @@ use crate::seal::digest8;
 use crate::secret::Secret;
 use crate::session::{LoginTransaction, SessionId, TRANSACTION_LIFE};
 use crate::step::Context;
+use crate::store::RecordKey;
 use crate::time::UnixTime;
 use crate::tombstones::Tombstones;
 
@@ -50,6 +50,8 @@ struct Beginning {
     /// The user who is signed in; sealed for a step-up only.
     expected_sub: Option<String>,
     tombstones: Tombstones,
+    /// The records of those in `ends`, in their order, where sessions are kept in a store.
+    records: Vec<RecordKey>,
 }
 
 /// How the provider's answer reached the agent.
@@ -66,9 +68,9 @@ impl Handler {
     ///
     /// # Errors
     /// [`Error::InvalidRequest`] for parameters off the allow-list and return URLs off the origins.
-    pub fn login_start(
+    pub fn login_start<'a>(
         &self,
-        headers: &HeaderMap,
+        seen: impl Into<Seen<'a>>,
         origin: Option<&Origin>,
         input: Input,
         context: &mut Context<'_>,
@@ -76,7 +78,7 @@ impl Handler {
         let (return_to, pairs) = input.take_return_to()?;
         let return_to = self.return_to(return_to.as_deref(), origin)?;
         let requested = RequestedParameters::parse(pairs, &self.provider, Caller::Fetch)?;
-        let jar = self.jar(headers);
+        let jar = self.jar(seen);
         let beginning = Beginning {
             requested,
             ..self.beginning(return_to, &jar, context.now)
@@ -92,9 +94,9 @@ impl Handler {
     ///
     /// # Errors
     /// As [`login_start`](Self::login_start).
-    pub fn login(
+    pub fn login<'a>(
         &self,
-        headers: &HeaderMap,
+        seen: impl Into<Seen<'a>>,
         navigation: Navigation,
         query: &str,
         context: &mut Context<'_>,
@@ -103,8 +105,8 @@ impl Handler {
         let return_to = self.return_to(return_to.as_deref(), None)?;
         let (caller, jar) = match navigation.cross_site_or_unlabelled {
             // a foreign page chooses no scopes, no prompt, no user
-            true => (Caller::CrossSiteNavigation, self.jar(headers).hiding_strict()),
-            false => (Caller::Navigation, self.jar(headers)),
+            true => (Caller::CrossSiteNavigation, self.jar(seen).hiding_strict()),
+            false => (Caller::Navigation, self.jar(seen)),
         };
         let requested = RequestedParameters::parse(pairs, &self.provider, caller)?;
         let beginning = Beginning {
@@ -119,14 +121,14 @@ impl Handler {
     ///
     /// # Errors
     /// [`Error::LoginStateInvalid`], [`Error::AuthorizationFailed`], [`Error::InvalidRequest`].
-    pub fn login_end(
+    pub fn login_end<'a>(
         &self,
-        headers: &HeaderMap,
+        seen: impl Into<Seen<'a>>,
         input: &Input,
         context: &mut Context<'_>,
     ) -> Result<Arrival, Refusal> {
         let response = AuthorizationResponse::from_pairs(input.pairs())?;
-        let jar = self.jar(headers);
+        let jar = self.jar(seen);
         match self.prove(&response, &jar, Via::Fetch, context) {
             Ok(exchange) => Ok(Arrival::Exchange(exchange)),
             Err(refusal) if matches!(refusal.error, Error::LoginStateInvalid(_)) => {
@@ -149,9 +151,9 @@ impl Handler {
     ///
     /// # Errors
     /// [`Error::NotFound`] when the provider returns to a page of the SPA instead.
-    pub fn callback(
+    pub fn callback<'a>(
         &self,
-        headers: &HeaderMap,
+        seen: impl Into<Seen<'a>>,
         query: &str,
         context: &mut Context<'_>,
     ) -> Result<Arrival, Refusal> {
@@ -159,7 +161,7 @@ impl Handler {
             return Err(Error::NotFound.into());
         }
         // the provider's return is a cross-site navigation: Strict cookies are there but unseen
-        let jar = self.jar(headers).hiding_strict();
+        let jar = self.jar(seen).hiding_strict();
         let response = match AuthorizationResponse::parse(query) {
             Ok(response) => response,
             // a bookmark of the callback
@@ -241,6 +243,7 @@ impl Handler {
             ends: transaction.ends.clone(),
             expected_sub: None,
             tombstones: transaction.tombstones.clone(),
+            records: transaction.records.clone(),
         };
         self.restart(&beginning, refusal, jar, context)
     }
@@ -292,12 +295,17 @@ impl Handler {
     /// A beginning as far as the request's cookies decide it.
     fn beginning(&self, return_to: ReturnTo, jar: &Jar<'_>, now: UnixTime) -> Beginning {
         let visible = self.visible(jar, now);
+        let ends = self.proved(&visible.anchors, jar);
+        let handles = visible.anchors.iter().filter(|anchor| ends.contains(&anchor.id));
         Beginning {
+            records: handles
+                .filter_map(|anchor| anchor.record_key(&self.app.id))
+                .collect(),
             return_to,
             requested: RequestedParameters::default(),
             mark: Mark::Fresh,
             replaces: visible.anchors.iter().map(|anchor| anchor.id).collect(),
-            ends: self.proved(&visible.anchors, jar),
+            ends,
             expected_sub: match &visible.state {
                 State::Live(session) => user_of(&session.tokens.id_token),
                 State::Absent | State::Conflict | State::Ended { .. } => None,
@@ -329,6 +337,7 @@ impl Handler {
                 .filter(|_| is_step_up(&beginning.requested)),
             tombstones: beginning.tombstones.clone(),
             issuer: Some(issuer_digest(&self.provider.issuer)),
+            records: beginning.records.clone(),
         };
         let url = AuthorizationRequest {
             redirect_uri: &self.redirect_uri(),

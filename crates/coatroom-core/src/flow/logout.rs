@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::cookie::Kind;
 use crate::error::Error;
 use crate::flow::visible::State;
-use crate::flow::{AgentResponse, Effects, Refusal, Revocation};
+use crate::flow::{AgentResponse, Effects, Refusal, Revocation, Seen};
 use crate::handler::Handler;
 use crate::oauth::ProviderSnapshot;
 use crate::oauth::end_session::EndSession;
@@ -27,14 +27,14 @@ impl Handler {
     ///
     /// # Errors
     /// [`Error::Bug`] only.
-    pub fn logout(
+    pub fn logout<'a>(
         &self,
-        headers: &HeaderMap,
+        seen: impl Into<Seen<'a>>,
         provider: Option<&ProviderSnapshot>,
         now: UnixTime,
         rng: &mut dyn Rng,
     ) -> Result<AgentResponse, Refusal> {
-        let jar = self.jar(headers);
+        let jar = self.jar(seen);
         let visible = self.visible(&jar, now);
         let sessions: Vec<Session> = match visible.state {
             State::Live(session) => vec![session],
@@ -49,6 +49,7 @@ impl Handler {
         };
         // an anchor alone is enough for this browser, and not for the whole process
         let ended = self.proved(&visible.anchors, &jar);
+        let store = self.deletions(&visible.anchors, &jar);
         let mut tombstones = visible.tombstones;
         for anchor in &visible.anchors {
             tombstones.add_session(anchor.id);
@@ -73,7 +74,7 @@ impl Handler {
         };
         let revoke = sessions.iter().flat_map(Session::revocations).collect();
         Ok(AgentResponse {
-            effects: Effects { ended, revoke },
+            effects: Effects { ended, revoke, store },
             ..AgentResponse::json(body, set_cookies)
         })
     }

@@ -8,8 +8,9 @@
 //! old is never used; it leaves memory when its place is looked at or taken, or with the memo.
 
 use crate::cookie::{Candidate, WriteHeader};
+use crate::flow::known::KnownSession;
 use crate::secret::wipe;
-use crate::session::ApiAnchor;
+use crate::session::{ApiAnchor, SessionId};
 use crate::time::UnixTime;
 
 /// Anchors of one application under one ring of keys that were opened a moment ago. A shell has one
@@ -17,6 +18,10 @@ use crate::time::UnixTime;
 #[derive(Default)]
 pub struct AnchorMemo {
     slots: Vec<Option<Entry>>,
+    /// What a store said of sessions.
+    known: Vec<Option<KnownSession>>,
+    /// How often a session had ended when the oldest of those was learned.
+    generation: u64,
 }
 
 struct Entry {
@@ -58,6 +63,53 @@ impl AnchorMemo {
     }
 }
 
+impl AnchorMemo {
+    /// Forgets what a store said if a session has ended in this process since: `generation` counts
+    /// those ends.
+    pub fn at_generation(&mut self, generation: u64) {
+        if self.generation != generation {
+            self.generation = generation;
+            self.known.clear();
+        }
+    }
+
+    /// Keeps what a store said, if it was asked at the present generation.
+    pub fn learn_at(&mut self, known: &KnownSession, generation: u64) {
+        if self.generation == generation {
+            self.learn(known.clone());
+        }
+    }
+
+    pub(crate) fn learn(&mut self, known: KnownSession) {
+        if self.known.is_empty() {
+            self.known.resize_with(KNOWN, || None);
+        }
+        if let Some(place) = self.known.get_mut(place(known.id)) {
+            *place = Some(known);
+        }
+    }
+
+    /// What a store said of a session a moment ago.
+    pub(crate) fn known(&mut self, id: SessionId, now: UnixTime) -> Option<&KnownSession> {
+        self.known_mut(id, now).map(|known| &*known)
+    }
+
+    pub(crate) fn known_mut(&mut self, id: SessionId, now: UnixTime) -> Option<&mut KnownSession> {
+        let place = self.known.get_mut(place(id))?;
+        let age = place.as_ref().map(|known| now.0.checked_sub(known.read_at.0));
+        if age?.is_none_or(|age| age >= STALE) {
+            *place = None;
+        }
+        place.as_mut().filter(|known| known.id == id)
+    }
+}
+
+/// The place of a session: ids are random.
+fn place(id: SessionId) -> usize {
+    let [a, b, ..] = id.0;
+    usize::from(u16::from_be_bytes([a, b])) % KNOWN
+}
+
 impl Drop for Entry {
     fn drop(&mut self) {
         wipe(&mut self.value);
@@ -97,6 +149,12 @@ fn is_same(candidate: &Candidate<'_>, value: &[u8]) -> bool {
 /// Seven bits of the mixed nonce choose among them.
 const SLOTS: usize = 128;
 
+/// Of how many sessions a core remembers what the store said.
+const KNOWN: usize = 1024;
+
+/// For how many seconds it does: the bound on how late a core may learn what another replica did.
+const STALE: u64 = 2;
+
 /// For how many seconds an anchor is remembered.
 const LIFE: u64 = 10;
 
@@ -107,7 +165,7 @@ mod tests {
     use crate::cookie::{Jar, Kind};
     use crate::headers::Authorization;
     use crate::secret::Secret;
-    use crate::session::SessionId;
+    use crate::session::Holds;
 
     const NOW: UnixTime = UnixTime(1_800_000_000);
 
@@ -116,7 +174,8 @@ mod tests {
             id: SessionId([number; 16]),
             ends_at: UnixTime(u64::MAX),
             honoured_until: UnixTime(u64::MAX),
-            authorization: Authorization::bearer(&Secret::new("t0ken")),
+            holds: Holds::Token(Authorization::bearer(&Secret::new("t0ken"))),
+            facts: None,
         }
     }
 

@@ -5,23 +5,26 @@
 //! `invalid_grant` ends a session, and a loser clears nothing: it leaves a tombstone for the
 //! refresh token in a cookie of its own, never one that would hit the winner or a sign-out. This file never holds the memory itself.
 
-use http::HeaderMap;
+use zeroize::Zeroizing;
 
 use crate::cookie::{Jar, Kind};
 use crate::error::Error;
 use crate::flow::exchange::{Verifying, tokens};
 use crate::flow::visible::{Ended, State};
-use crate::flow::{AgentResponse, Effects, Extended, Input, Refusal};
+use crate::flow::{AgentResponse, Effects, Extended, Input, Refusal, Seen};
 use crate::handler::{Handler, MemoryKey};
 use crate::oauth::id_token::same_subject;
 use crate::oauth::token;
 use crate::rng::Rng;
+use crate::seal::{Associated, Purpose, digest_of};
 use crate::secret::Secret;
 use crate::session::{Session, SessionId, Tokens, decode_tokens, encode_tokens};
 use crate::step::{Context, Step};
+use crate::store::EntryKey;
 use crate::time::UnixTime;
 
 /// A refresh that this browser may have: follow it through the memory, then send it.
+#[derive(Clone)]
 pub struct Refresh {
     session: Session,
     activity: Activity,
@@ -76,6 +79,36 @@ pub enum Follow {
 }
 
 impl Refresh {
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// How many refreshes it has followed: those of the same session that has followed more has the
+    /// newer tokens.
+    pub fn hops(&self) -> u16 {
+        self.hops
+    }
+
+    /// Whether it has followed the chain to tokens that are good for some seconds.
+    pub fn is_fresh(&self, now: UnixTime) -> bool {
+        self.hops > 0 && self.session.tokens.access_expires_at > now.plus(FRESH)
+    }
+
+    /// The tokens that it has been followed to.
+    pub fn outcome(&self) -> Refreshed {
+        Refreshed::known(self.session.tokens.clone())
+    }
+
+    /// The same refresh, one link further: with what was just redeemed.
+    #[must_use]
+    pub fn after(&self, refreshed: &Refreshed) -> Self {
+        let mut further = self.clone();
+        further.current = refreshed.tokens.refresh_token.clone();
+        further.session.tokens = refreshed.tokens.clone();
+        further.hops = self.hops.saturating_add(1);
+        further
+    }
+
     /// The session it is for.
     pub fn session_id(&self) -> SessionId {
         self.session.id
@@ -87,13 +120,17 @@ impl Handler {
     ///
     /// # Errors
     /// [`Error::Unauthorized`] without a session, [`Error::SessionExpired`] for one that ended.
-    pub fn refresh(&self, headers: &HeaderMap, input: &Input, now: UnixTime) -> Result<Refresh, Refusal> {
-        let activity = match input.single("background")? {
-            None | Some("false") => Activity::User,
-            Some("true") => Activity::Timer,
-            Some(_) => return Err(Error::InvalidRequest("`background` is neither true nor false").into()),
+    pub fn refresh<'a>(
+        &self,
+        seen: impl Into<Seen<'a>>,
+        input: &Input,
+        now: UnixTime,
+    ) -> Result<Refresh, Refusal> {
+        let activity = match is_by_user(input)? {
+            true => Activity::User,
+            false => Activity::Timer,
         };
-        let jar = self.jar(headers);
+        let jar = self.jar(seen);
         match self.visible(&jar, now).state {
             State::Live(session) => Ok(Refresh {
                 held: session.tokens.refresh_token.clone(),
@@ -115,7 +152,7 @@ impl Handler {
                     .unwrap_or_default();
                 let effects = Effects {
                     revoke,
-                    ended: Vec::new(),
+                    ..Effects::default()
                 };
                 Err(Refusal {
                     effects,
@@ -123,6 +160,63 @@ impl Handler {
                 })
             }
         }
+    }
+
+    /// Under which names a memory that replicas share may know the refresh token that is to be
+    /// redeemed next: one for each key, since replicas change keys one after the other.
+    pub fn shared_refresh_keys(&self, refresh: &Refresh) -> Vec<EntryKey> {
+        let token = refresh.current.iter();
+        token
+            .flat_map(|token| {
+                let data = [self.app.id.as_str().as_bytes(), b"\0", token.expose().as_bytes()].concat();
+                let data = Zeroizing::new(data);
+                let all: Vec<_> = self.keys.fingerprints("shared refresh token", &data).collect();
+                all.into_iter().map(EntryKey)
+            })
+            .collect()
+    }
+
+    /// What the shared memory keeps of a redeemed refresh token: its successor, sealed. None where
+    /// the refresh token stayed the same: then there is no chain to follow.
+    pub fn share_refresh(
+        &self,
+        refresh: &Refresh,
+        refreshed: &Refreshed,
+        rng: &mut dyn Rng,
+    ) -> Option<Vec<u8>> {
+        (refresh.current != refreshed.tokens.refresh_token).then(|| {
+            self.keys.seal(
+                Purpose::Memory,
+                &self.shared_memory(refresh),
+                &encode_tokens(&refreshed.tokens),
+                rng,
+            )
+        })
+    }
+
+    /// Goes one link along the shared chain; none where `sealed` does not open.
+    pub fn follow_shared(&self, refresh: &Refresh, sealed: &[u8]) -> Option<Refresh> {
+        let opened = self
+            .keys
+            .open(Purpose::Memory, &self.shared_memory(refresh), sealed)?;
+        let tokens = decode_tokens(opened.plaintext())?;
+        (refresh.hops < MAX_HOPS).then(|| refresh.after(&Refreshed::known(tokens)))
+    }
+
+    fn shared_memory<'a>(&'a self, refresh: &'a Refresh) -> Associated<'a> {
+        Associated {
+            application: &self.app.id,
+            name: "shared memory",
+            chunk_header: &refresh.session.id.0,
+        }
+    }
+
+    /// Names the lease under which one replica at a time refreshes a session.
+    pub fn lease_key(&self, session: SessionId) -> EntryKey {
+        EntryKey(digest_of(
+            "refresh lease",
+            &[self.app.id.as_str().as_bytes(), &session.0],
+        ))
     }
 
     /// Under which key the memory knows the refresh token that is to be redeemed next; none when
@@ -164,11 +258,11 @@ impl Handler {
 
     /// What [`Follow::Send`] asks to be redeemed; none without a refresh token.
     pub fn redemption(&self, refresh: &Refresh) -> Option<Redemption> {
-        let refresh_token = refresh.current.clone()?;
+        let current = refresh.current.clone();
+        let redemption = Redemption::of(&refresh.session)?;
         Some(Redemption {
-            refresh_token,
-            refresh_expires_at: refresh.session.tokens.refresh_expires_at,
-            id_token: refresh.session.tokens.id_token.clone(),
+            refresh_token: current?,
+            ..redemption
         })
     }
 
@@ -231,20 +325,20 @@ impl Handler {
     ///
     /// # Errors
     /// The outcome's error; after `invalid_grant` with a tombstone for the refresh token.
-    pub fn refreshed(
+    pub fn refreshed<'a>(
         &self,
-        headers: &HeaderMap,
+        seen: impl Into<Seen<'a>>,
         refresh: &Refresh,
         outcome: Result<Refreshed, Error>,
         context: &mut Context<'_>,
     ) -> Result<AgentResponse, Refusal> {
-        let jar = self.jar(headers);
+        let jar = self.jar(seen);
         match outcome {
             Ok(refreshed) => {
                 let mut session = Session {
                     tokens: refreshed.tokens,
                     written_at: context.now,
-                    ..refresh.session
+                    ..refresh.session.clone()
                 };
                 if refresh.activity == Activity::User {
                     session.last_active = context.now;
@@ -324,7 +418,31 @@ impl Handler {
     }
 }
 
+impl Redemption {
+    /// What a session can redeem; none without a refresh token.
+    pub(super) fn of(session: &Session) -> Option<Self> {
+        Some(Self {
+            refresh_token: session.tokens.refresh_token.clone()?,
+            refresh_expires_at: session.tokens.refresh_expires_at,
+            id_token: session.tokens.id_token.clone(),
+        })
+    }
+}
+
+/// Whether a refresh is a user's doing, and not a timer's.
+pub(super) fn is_by_user(input: &Input) -> Result<bool, Error> {
+    match input.single("background")? {
+        None | Some("false") => Ok(true),
+        Some("true") => Ok(false),
+        Some(_) => Err(Error::InvalidRequest("`background` is neither true nor false")),
+    }
+}
+
 impl Refreshed {
+    pub(super) fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
     fn known(tokens: Tokens) -> Self {
         Self {
             tokens,

@@ -65,6 +65,7 @@ fn the_table_in_design_md_is_what_the_cookies_weigh() {
                 refresh_expires_at: Some(UnixTime(1_800_086_400)),
                 id_token: jwt(1024, rng),
             },
+            kept: None,
         };
         let provider = snapshot(&SigningKey::generate("ES256", None));
         let mut context = Context {

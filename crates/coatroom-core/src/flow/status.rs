@@ -5,12 +5,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
 use crate::error::Error;
-use crate::flow::AgentResponse;
 use crate::flow::visible::State;
+use crate::flow::{AgentResponse, Seen};
 use crate::handler::Handler;
 use crate::secret::Secret;
 use crate::session::Session;
@@ -21,8 +20,8 @@ const PROTOCOL_CLAIMS: [&str; 4] = ["nonce", "at_hash", "c_hash", "s_hash"];
 
 impl Handler {
     /// `GET session`: 200 also when signed out.
-    pub fn session(&self, headers: &HeaderMap, now: UnixTime) -> AgentResponse {
-        let jar = self.jar(headers);
+    pub fn session<'a>(&self, seen: impl Into<Seen<'a>>, now: UnixTime) -> AgentResponse {
+        let jar = self.jar(seen);
         match self.visible(&jar, now).state {
             State::Live(session) => AgentResponse::json(self.session_json(&session, now), Vec::new()),
             State::Absent | State::Ended { .. } => AgentResponse::json(signed_out_json(), Vec::new()),
@@ -36,10 +35,15 @@ impl Handler {
     /// The session JSON of http-api: the same for `session`, `login/end` and `refresh`.
     pub(crate) fn session_json(&self, session: &Session, now: UnixTime) -> Value {
         let limits = &self.app.session;
+        let token_until = match &session.kept {
+            // with a store calls are activity, and renew the token
+            Some(_) => session.tokens.access_expires_at.min(session.idle_ends_at(limits)),
+            None => session.honoured_until(limits),
+        };
         json!({
             "is_logged_in": true,
             "id_token_claims": self.visible_claims(&session.tokens.id_token),
-            "access_token_expires_in": session.honoured_until(limits).seconds_from(now),
+            "access_token_expires_in": token_until.seconds_from(now),
             "session": {
                 "id": session.id.public(),
                 "idle_expires_in": session.idle_ends_at(limits).seconds_from(now),

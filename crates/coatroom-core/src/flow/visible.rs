@@ -7,8 +7,11 @@
 use crate::cookie::{Jar, Kind};
 use crate::error::Error;
 use crate::flow::exchange::issuer_of;
+use crate::flow::known::GONE;
+use crate::flow::{Lookup, StoreView, StoreWrite};
 use crate::handler::Handler;
-use crate::session::{Anchor, Session, SessionId};
+use crate::seal::Handle;
+use crate::session::{Anchor, Holds, Session, SessionId};
 use crate::time::UnixTime;
 use crate::tombstones::Tombstones;
 
@@ -38,6 +41,8 @@ pub(crate) enum Ended {
     Idle,
     /// Its refresh token was refused.
     Refused,
+    /// The store has no record of it (any more).
+    Gone,
 }
 
 impl From<Ended> for Error {
@@ -47,6 +52,7 @@ impl From<Ended> for Error {
             Ended::Absolute => Self::SessionExpired("absolute limit, or no new tokens to be had"),
             Ended::Idle => Self::SessionExpired("idle limit"),
             Ended::Refused => Self::GrantEnded,
+            Ended::Gone => Self::SessionExpired(GONE),
         }
     }
 }
@@ -64,10 +70,13 @@ impl Handler {
     /// Looks at the cookies of an agent request.
     pub(crate) fn visible(&self, jar: &Jar<'_>, now: UnixTime) -> Visible {
         let tombstones = self.tombstones(jar);
+        let stateful = self.app.session.storage.is_stateful();
         let anchors: Vec<Anchor> = self
             .cookies
             .open(Kind::Access, jar, &self.keys)
             .filter_map(|opened| Anchor::decode(opened.plaintext()))
+            // from before the configuration kept sessions elsewhere
+            .filter(|anchor| matches!(anchor.holds, Holds::Handle(_)) == stateful)
             .collect();
         let state = self.state(jar, &tombstones, &anchors, now);
         Visible {
@@ -78,16 +87,18 @@ impl Handler {
     }
 
     fn state(&self, jar: &Jar<'_>, tombstones: &Tombstones, anchors: &[Anchor], now: UnixTime) -> State {
+        let is_marked = |anchor: &Anchor| jar.view().is_some_and(|view| view.has_ended(anchor));
+        let signed_out = |anchor: &Anchor| tombstones.has_session(anchor.id) || is_marked(anchor);
         let usable = || {
             anchors
                 .iter()
-                .filter(|anchor| !tombstones.has_session(anchor.id) && anchor.ends_at > now)
+                .filter(|anchor| !signed_out(anchor) && anchor.ends_at > now)
         };
         let Some(anchor) = usable().max_by_key(|anchor| anchor.honoured_until) else {
             return match anchors.first() {
                 None => State::Absent,
                 Some(anchor) => State::Ended {
-                    why: if tombstones.has_session(anchor.id) {
+                    why: if signed_out(anchor) {
                         Ended::SignedOut
                     } else {
                         Ended::Absolute
@@ -100,7 +111,13 @@ impl Handler {
             return State::Conflict;
         }
         let Some(session) = self.session_of(anchor, jar) else {
-            return State::Absent;
+            return match &anchor.holds {
+                Holds::Token(_) => State::Absent,
+                Holds::Handle(_) => State::Ended {
+                    why: Ended::Gone,
+                    session: None,
+                },
+            };
         };
         if session
             .tokens
@@ -113,9 +130,15 @@ impl Handler {
                 session: Some(session),
             };
         }
-        if session.idle_ends_at(&self.app.session) <= now {
+        let limits = &self.app.session;
+        if session.idle_ends_at(limits) <= now {
+            // a stored session may be over before its anchor is
+            let why = match session.ends_at(limits) <= now {
+                true => Ended::Absolute,
+                false => Ended::Idle,
+            };
             return State::Ended {
-                why: Ended::Idle,
+                why,
                 session: Some(session),
             };
         }
@@ -124,17 +147,49 @@ impl Handler {
 
     /// The sessions that the cookies prove: an anchor with a session cookie of the same id.
     pub(crate) fn proved(&self, anchors: &[Anchor], jar: &Jar<'_>) -> Vec<SessionId> {
-        let proved = anchors.iter().filter(|anchor| {
-            self.cookies
+        let proved = anchors.iter().filter(|anchor| match &anchor.holds {
+            Holds::Token(_) => self
+                .cookies
                 .open(Kind::Session, jar, &self.keys)
-                .any(|opened| Session::join(anchor, opened.plaintext()).is_some())
+                .any(|opened| Session::join(anchor, opened.plaintext()).is_some()),
+            Holds::Handle(handle) => self.stored_session_of(anchor, handle, jar).is_some(),
         });
         proved.map(|anchor| anchor.id).collect()
+    }
+
+    /// What the store has to forget of these sessions. While it cannot be asked, nobody can say whose
+    /// a record is, and a handle is proof enough to remove what it leads to.
+    pub(crate) fn deletions(&self, anchors: &[Anchor], jar: &Jar<'_>) -> Vec<StoreWrite> {
+        let handles = anchors.iter().filter_map(|anchor| match &anchor.holds {
+            Holds::Token(_) => None,
+            Holds::Handle(handle) => Some((anchor, handle)),
+        });
+        let deletions = handles.filter_map(|(anchor, handle)| {
+            let key = handle.record_key(&self.app.id);
+            let record = jar.view().and_then(|view| view.record(key));
+            let stored = record.and_then(|record| self.stored_session(anchor.id, handle, record));
+            let unknown = jar.view().is_none_or(StoreView::is_unavailable);
+            (stored.is_some() || unknown).then(|| StoreWrite::Delete {
+                key,
+                session: stored.is_some().then_some(anchor.id),
+                lookup: unknown.then(|| Lookup::record_of(anchor.id, handle, &self.app, false)),
+                stored: stored.map(Box::new),
+            })
+        });
+        deletions.collect()
+    }
+
+    fn stored_session_of(&self, anchor: &Anchor, handle: &Handle, jar: &Jar<'_>) -> Option<Session> {
+        let record = jar.view()?.record(handle.record_key(&self.app.id))?;
+        self.open_record(anchor.id, handle, record)
     }
 
     /// The newest session record that belongs to the anchor. One that another issuer made, before
     /// the configuration named this one, is none: no token of it may reach this issuer.
     pub(crate) fn session_of(&self, anchor: &Anchor, jar: &Jar<'_>) -> Option<Session> {
+        if let Holds::Handle(handle) = &anchor.holds {
+            return self.stored_session_of(anchor, handle, jar);
+        }
         self.cookies
             .open(Kind::Session, jar, &self.keys)
             .filter_map(|opened| Session::join(anchor, opened.plaintext()))

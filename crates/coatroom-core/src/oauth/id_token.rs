@@ -36,7 +36,7 @@ pub(crate) struct Expected<'a> {
 }
 
 /// Why an ID token is not accepted.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IdTokenFailure {
     /// No key of the set is the one it was signed with: with fresh keys it may pass, so fetch them
     /// once and verify again.
@@ -73,12 +73,9 @@ pub(crate) fn verify(
     now: UnixTime,
 ) -> Result<Verified, IdTokenFailure> {
     let invalid = IdTokenFailure::Invalid;
-    if raw.len() > MAX_ID_TOKEN {
-        return Err(invalid("it is longer than 64 kib"));
-    }
-    let (algorithm, payload) = check_signature(raw.expose(), keys, metadata)?;
-    let claims =
-        json::object(&payload).ok_or_else(|| invalid("its claims are not an object with unique members"))?;
+    let Signed {
+        algorithm, claims, ..
+    } = check_signature(raw, keys, metadata)?;
     check_claims(&claims, expected, metadata, now).map_err(invalid)?;
     if let (Some(hash), Some(token)) = (claims.get("at_hash"), expected.access_token) {
         let expected = at_hash(algorithm, token).ok_or_else(|| invalid("`at_hash` cannot be checked"))?;
@@ -130,13 +127,24 @@ pub(crate) fn same_subject(
     }
 }
 
-/// The algorithm and the payload of a JWS in compact form (RFC 7515 §5.2) whose signature is good.
-fn check_signature(
-    raw: &str,
+/// A JWT whose signature is the provider's, and of whose claims nothing is known yet.
+pub(super) struct Signed {
+    algorithm: Algorithm,
+    pub(super) header: Map<String, Value>,
+    pub(super) claims: Map<String, Value>,
+}
+
+/// Checks the signature of a JWT in compact form (RFC 7515 §5.2, RFC 7519 §7.2).
+pub(super) fn check_signature(
+    raw: &Secret,
     keys: &JwkSet,
     metadata: &Metadata,
-) -> Result<(Algorithm, Vec<u8>), IdTokenFailure> {
+) -> Result<Signed, IdTokenFailure> {
     let invalid = IdTokenFailure::Invalid;
+    if raw.len() > MAX_TOKEN {
+        return Err(invalid("it is longer than 64 kib"));
+    }
+    let raw = raw.expose();
     let segments: Vec<&str> = raw.splitn(6, '.').collect();
     let [header, payload, signature] = segments[..] else {
         return Err(invalid(match segments.len() {
@@ -182,7 +190,13 @@ fn check_signature(
         .any(|key| key.verifies(algorithm, message.as_bytes(), &signature))
     {
         let payload = decode(payload).ok_or_else(|| invalid("its payload is not base64url"))?;
-        return Ok((algorithm, payload));
+        let claims = json::object(&payload)
+            .ok_or_else(|| invalid("its claims are not an object with unique members"))?;
+        return Ok(Signed {
+            algorithm,
+            claims,
+            header: header_members,
+        });
     }
     // Without a `kid` a failed signature and a key that is not there yet look the same.
     match kid {
@@ -197,23 +211,7 @@ fn check_claims(
     metadata: &Metadata,
     now: UnixTime,
 ) -> Result<(), &'static str> {
-    match claims.get("iss") {
-        Some(Value::String(iss)) if *iss == metadata.issuer => {}
-        Some(_) => return Err("`iss` is not the issuer"),
-        None => return Err("`iss` is missing"),
-    }
-    let audiences = audiences(claims.get("aud").ok_or("`aud` is missing")?)
-        .ok_or("`aud` is not a string or an array of strings")?;
-    if !audiences.contains(&expected.client_id) {
-        return Err("`aud` does not contain `client_id`");
-    }
-    let azp = claims.get("azp");
-    if azp.is_some_and(|azp| azp != expected.client_id) {
-        return Err("`azp` is not `client_id`");
-    }
-    if azp.is_none() && audiences.iter().any(|audience| *audience != expected.client_id) {
-        return Err("`aud` has other audiences and there is no `azp`");
-    }
+    check_issuer_and_audience(claims, expected.client_id, metadata)?;
     let latest = now.plus(expected.leeway);
     let exp = date(claims, "exp", "`exp` is not a number")?.ok_or("`exp` is missing")?;
     if exp.plus(expected.leeway) <= now {
@@ -236,8 +234,34 @@ fn check_claims(
     }
 }
 
+/// Whether a token is the issuer's, and meant for us (OIDC Core §3.1.3.7, 2 to 5).
+pub(super) fn check_issuer_and_audience(
+    claims: &Map<String, Value>,
+    client_id: &str,
+    metadata: &Metadata,
+) -> Result<(), &'static str> {
+    match claims.get("iss") {
+        Some(Value::String(iss)) if *iss == metadata.issuer => {}
+        Some(_) => return Err("`iss` is not the issuer"),
+        None => return Err("`iss` is missing"),
+    }
+    let audiences = audiences(claims.get("aud").ok_or("`aud` is missing")?)
+        .ok_or("`aud` is not a string or an array of strings")?;
+    if !audiences.contains(&client_id) {
+        return Err("`aud` does not contain `client_id`");
+    }
+    let azp = claims.get("azp");
+    if azp.is_some_and(|azp| azp != client_id) {
+        return Err("`azp` is not `client_id`");
+    }
+    if azp.is_none() && audiences.iter().any(|audience| *audience != client_id) {
+        return Err("`aud` has other audiences and there is no `azp`");
+    }
+    Ok(())
+}
+
 /// The user: a string of 1 to 255 bytes (OIDC Core §2) that can stand in a log or a header.
-fn subject(claims: &Map<String, Value>) -> Result<&str, &'static str> {
+pub(super) fn subject(claims: &Map<String, Value>) -> Result<&str, &'static str> {
     match claims.get("sub") {
         None => Err("`sub` is missing"),
         Some(Value::String(sub)) if sub.is_empty() => Err("`sub` is empty"),
@@ -266,7 +290,8 @@ fn sorted_audiences(claims: &Map<String, Value>) -> Option<Vec<&str>> {
     Some(audiences)
 }
 
-fn date(
+/// A `NumericDate` (RFC 7519 §2), if it is there.
+pub(super) fn date(
     claims: &Map<String, Value>,
     name: &str,
     why: &'static str,
@@ -296,8 +321,8 @@ fn constant_time_eq(a: &str, b: &str) -> bool {
     verify_slices_are_equal(a.as_bytes(), b.as_bytes()).is_ok()
 }
 
-/// The longest ID token that is read, in bytes.
-const MAX_ID_TOKEN: usize = 64 * 1024;
+/// The longest token that is read, in bytes.
+const MAX_TOKEN: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -587,7 +612,7 @@ mod tests {
             unreachable!()
         };
         let admin = URL_SAFE_NO_PAD.encode(claims_with(&[("sub", json!("admin"))]).to_string());
-        let long = "a".repeat(MAX_ID_TOKEN);
+        let long = "a".repeat(MAX_TOKEN);
         let cases = [
             ("another payload", format!("{header}.{admin}.{signature}")),
             ("no signature", format!("{header}.{payload}.")),

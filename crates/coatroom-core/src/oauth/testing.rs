@@ -189,6 +189,7 @@ pub(crate) fn provider() -> Provider {
         authorization_parameters: Vec::new(),
         allowed_parameters: Vec::new(),
         leeway: Duration::from_secs(10),
+        logout_token_without_exp: false,
         timeout: Duration::from_secs(10),
     }
 }

@@ -10,12 +10,14 @@
 
 mod key;
 mod proxy;
+mod record;
 mod ring;
 
 use aws_lc_rs::digest;
 
 pub use key::{KeyError, MasterKey};
 pub use proxy::{ProxyKey, ProxyRing};
+pub(crate) use record::{Handle, Part, digest_of};
 pub(crate) use ring::Opens;
 pub(crate) use ring::sealed_len;
 pub use ring::{Associated, KeyRing, Opened, Purpose};
@@ -26,16 +28,22 @@ pub use ring::{Associated, KeyRing, Opened, Purpose};
 /// The label is part of the hashed text, with its length in front, so that equal data under two
 /// labels have nothing in common.
 pub fn digest8(label: &str, data: &[u8]) -> [u8; 8] {
+    let [a, b, c, d, e, f, g, h, ..] = digest32(label, data);
+    [a, b, c, d, e, f, g, h]
+}
+
+/// The whole of what [`digest8`] is the head of, for names in a store that need no secret.
+pub fn digest32(label: &str, data: &[u8]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(b"coatroom-digest-1");
     context.update(&length_prefix(label.len()));
     context.update(label.as_bytes());
     context.update(data);
-    let mut short = [0; 8];
-    for (to, from) in short.iter_mut().zip(context.finish().as_ref()) {
-        *to = *from;
-    }
-    short
+    *context
+        .finish()
+        .as_ref()
+        .first_chunk()
+        .expect("SHA-256 has 32 bytes")
 }
 
 /// A length as it stands in front of every variable field that is hashed or authenticated, so that

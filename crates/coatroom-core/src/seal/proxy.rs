@@ -12,8 +12,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
 use super::key::only_line;
+use super::record::{Handle, Part, RecordKeys, open_part};
 use super::ring::{Derivation, Opens, open_under};
 use super::{Associated, KeyError, MasterKey, Opened, Purpose};
+use crate::config::AppId;
 
 /// Two sub-keys of a master key. No `Debug`, zeroed when dropped.
 pub struct ProxyKey(Zeroizing<[u8; LENGTH]>);
@@ -27,6 +29,7 @@ struct SubKeys {
     id: [u8; 2],
     access: LessSafeKey,
     ended: LessSafeKey,
+    access_records: RecordKeys,
 }
 
 impl MasterKey {
@@ -114,6 +117,7 @@ impl ProxyRing {
             let (id, access, ended) = key.parts();
             SubKeys {
                 id: *id.first_chunk().expect("the id has its two bytes"),
+                access_records: RecordKeys::new(access),
                 access: aead(access),
                 ended: aead(ended),
             }
@@ -141,11 +145,26 @@ impl Opens for ProxyRing {
         let of: fn(&SubKeys) -> &LessSafeKey = match purpose {
             Purpose::Access => |keys| &keys.access,
             Purpose::Ended => |keys| &keys.ended,
-            Purpose::Session | Purpose::Login | Purpose::Logout | Purpose::Memory => return None,
+            Purpose::Session | Purpose::Login | Purpose::Logout | Purpose::Memory | Purpose::Metadata => {
+                return None;
+            }
         };
         // which key is the first one matters to those who seal
         let keys = self.keys.iter().map(|keys| (keys.id, of(keys), false));
         open_under(keys, purpose, associated, sealed)
+    }
+
+    fn open_part(&self, part: Part, handle: &Handle, application: &AppId, sealed: &[u8]) -> Option<Opened> {
+        match part {
+            Part::Access => {
+                let keys = self
+                    .keys
+                    .iter()
+                    .map(|keys| (keys.id, &keys.access_records, false));
+                open_part(keys, part, handle, application, sealed)
+            }
+            Part::Agent => None,
+        }
     }
 }
 
@@ -162,7 +181,7 @@ const ENCODED: usize = 88;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::AppId;
+
     use crate::rng::testing::Counter;
     use crate::seal::KeyRing;
 

@@ -16,6 +16,7 @@ use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, Unbou
 use aws_lc_rs::{hkdf, hmac};
 use zeroize::Zeroizing;
 
+use super::record::{Handle, Part, RecordKeys, open_part};
 use super::{KeyError, MasterKey, length_prefix};
 use crate::config::AppId;
 use crate::rng::{Rng, random};
@@ -56,6 +57,8 @@ pub enum Purpose {
     Ended,
     /// The agent's short memory of redeemed codes and rotated refresh tokens.
     Memory,
+    /// What a stored session is listed by.
+    Metadata,
 }
 
 /// What a sealed value is bound to beside its purpose: the associated data.
@@ -117,30 +120,22 @@ impl KeyRing {
         rng: &mut dyn Rng,
     ) -> Vec<u8> {
         let key = &self.first;
-        let header = header(key.id);
-        let nonce: [u8; NONCE_LEN] = random(rng);
+        seal_under(key.id, key.of(purpose), purpose, associated, plaintext, rng)
+    }
 
-        let mut sealed = Vec::with_capacity(sealed_len(plaintext.len()));
-        sealed.extend_from_slice(&header);
-        sealed.extend_from_slice(&nonce);
-        sealed.resize(sealed_len(plaintext.len()), 0);
-        let (ciphertext, tag) = sealed
-            .get_mut(header.len() + NONCE_LEN..)
-            .and_then(|body| body.split_at_mut_checked(plaintext.len()))
-            .expect("the buffer was sized for header, nonce, ciphertext and tag");
-        associated
-            .encoded(&header, purpose, |aad| {
-                key.of(purpose).seal_out_of_place_scatter(
-                    Nonce::assume_unique_for_key(nonce),
-                    Aad::from(aad),
-                    plaintext,
-                    ciphertext,
-                    &[],
-                    tag,
-                )
-            })
-            .expect("a plaintext in memory is below the 2^36 bytes of RFC 8452 §6");
-        sealed
+    /// Seals a part of a stored session, under the first key and its handle.
+    pub(crate) fn seal_part(
+        &self,
+        part: Part,
+        handle: &Handle,
+        application: &AppId,
+        plaintext: &[u8],
+        rng: &mut dyn Rng,
+    ) -> Vec<u8> {
+        let (purpose, record) = (part.purpose(), handle.record_key(application));
+        let key = self.first.records(part).of(part, handle);
+        let associated = part.associated(application, &record);
+        seal_under(self.first.id, &key, purpose, &associated, plaintext, rng)
     }
 
     /// Opens a value under whichever key sealed it. `None` is all there is to say about any other.
@@ -168,11 +163,18 @@ pub(crate) trait Opens {
     /// Opens a value under whichever key sealed it, in the buffer that holds it, without a second
     /// allocation. `None` is all there is to say about any other.
     fn open_owned(&self, purpose: Purpose, associated: &Associated<'_>, sealed: Vec<u8>) -> Option<Opened>;
+
+    /// Opens a part of a stored session.
+    fn open_part(&self, part: Part, handle: &Handle, application: &AppId, sealed: &[u8]) -> Option<Opened>;
 }
 
 impl<T: Opens> Opens for std::sync::Arc<T> {
     fn open_owned(&self, purpose: Purpose, associated: &Associated<'_>, sealed: Vec<u8>) -> Option<Opened> {
         T::open_owned(self, purpose, associated, sealed)
+    }
+
+    fn open_part(&self, part: Part, handle: &Handle, application: &AppId, sealed: &[u8]) -> Option<Opened> {
+        T::open_part(self, part, handle, application, sealed)
     }
 }
 
@@ -185,6 +187,50 @@ impl Opens for KeyRing {
             .map(|(key, is_old)| (key.id, key.of(purpose), is_old));
         open_under(keys, purpose, associated, sealed)
     }
+
+    fn open_part(&self, part: Part, handle: &Handle, application: &AppId, sealed: &[u8]) -> Option<Opened> {
+        let first = std::iter::once((&self.first, false));
+        let older = self.older.iter().map(|key| (key, true));
+        let keys = first
+            .chain(older)
+            .map(|(key, is_old)| (key.id, key.records(part), is_old));
+        open_part(keys, part, handle, application, sealed)
+    }
+}
+
+/// Seals under one key.
+fn seal_under(
+    id: [u8; 2],
+    key: &LessSafeKey,
+    purpose: Purpose,
+    associated: &Associated<'_>,
+    plaintext: &[u8],
+    rng: &mut dyn Rng,
+) -> Vec<u8> {
+    let header = header(id);
+    let nonce: [u8; NONCE_LEN] = random(rng);
+
+    let mut sealed = Vec::with_capacity(sealed_len(plaintext.len()));
+    sealed.extend_from_slice(&header);
+    sealed.extend_from_slice(&nonce);
+    sealed.resize(sealed_len(plaintext.len()), 0);
+    let (ciphertext, tag) = sealed
+        .get_mut(header.len() + NONCE_LEN..)
+        .and_then(|body| body.split_at_mut_checked(plaintext.len()))
+        .expect("the buffer was sized for header, nonce, ciphertext and tag");
+    associated
+        .encoded(&header, purpose, |aad| {
+            key.seal_out_of_place_scatter(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(aad),
+                plaintext,
+                ciphertext,
+                &[],
+                tag,
+            )
+        })
+        .expect("a plaintext in memory is below the 2^36 bytes of RFC 8452 §6");
+    sealed
 }
 
 /// Opens under the one of these keys (id, key, whether it is old) that sealed the value.
@@ -271,6 +317,9 @@ struct SubKeys {
     logout: LessSafeKey,
     ended: LessSafeKey,
     memory: LessSafeKey,
+    metadata: LessSafeKey,
+    access_records: RecordKeys,
+    agent_records: RecordKeys,
     fingerprint: hmac::Key,
 }
 
@@ -320,6 +369,9 @@ impl SubKeys {
             logout: aead(Purpose::Logout),
             ended: aead(Purpose::Ended),
             memory: aead(Purpose::Memory),
+            metadata: aead(Purpose::Metadata),
+            access_records: RecordKeys::new(derivation.sub_key(Purpose::Access).as_slice()),
+            agent_records: RecordKeys::new(derivation.sub_key(Purpose::Session).as_slice()),
             fingerprint: hmac::Key::new(hmac::HMAC_SHA256, fingerprint.as_slice()),
         }
     }
@@ -332,6 +384,14 @@ impl SubKeys {
             Purpose::Logout => &self.logout,
             Purpose::Ended => &self.ended,
             Purpose::Memory => &self.memory,
+            Purpose::Metadata => &self.metadata,
+        }
+    }
+
+    fn records(&self, part: Part) -> &RecordKeys {
+        match part {
+            Part::Access => &self.access_records,
+            Part::Agent => &self.agent_records,
         }
     }
 
@@ -358,6 +418,7 @@ impl Purpose {
             Self::Logout => "logout",
             Self::Ended => "ended",
             Self::Memory => "memory",
+            Self::Metadata => "metadata",
         }
     }
 }
@@ -403,7 +464,7 @@ impl Associated<'_> {
 const VERSION: u8 = 1;
 
 /// Version and key id.
-const HEADER_LEN: usize = 3;
+pub(super) const HEADER_LEN: usize = 3;
 
 /// The tag of AES-GCM-SIV (RFC 8452 §4).
 const TAG_LEN: usize = 16;
@@ -417,7 +478,8 @@ mod tests {
     use super::*;
     use crate::rng::testing::Counter;
 
-    const PURPOSES: [Purpose; 6] = [
+    const PURPOSES: [Purpose; 7] = [
+        Purpose::Metadata,
         Purpose::Access,
         Purpose::Session,
         Purpose::Login,
