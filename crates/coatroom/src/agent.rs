@@ -10,19 +10,22 @@ use bytes::Bytes;
 use coatroom_core::config::Origin;
 use coatroom_core::error::Error;
 use coatroom_core::flow::{
-    AgentResponse, Arrival, CodeExchange, Effects, Follow, IdToken, Input, Redemption, Refresh, Refreshed,
-    Refusal, Revocation, Revoked, SignedIn,
+    AgentResponse, Arrival, Asks, CodeExchange, Effects, Follow, IdToken, Input, Redemption, Refresh,
+    Refreshed, Refusal, Revocation, Revoked, Seen, SignedIn, StoreView,
 };
 use coatroom_core::guard::Navigation;
 use coatroom_core::handler::MemoryKey;
 use coatroom_core::route::Endpoint;
+use coatroom_core::session::metadata::PublicSessionId;
 use coatroom_core::step::{Context, Step};
 use http::HeaderMap;
 
 use crate::clock::SystemRng;
 use crate::flights::{Found, Landing};
-use crate::handler::{Agent, Shared};
-use crate::telemetry;
+use crate::handler::{Agent, App, Shared};
+use crate::provider_logout::Kept;
+use crate::store::SessionStore;
+use crate::{provider_logout, sessions, stored, telemetry};
 
 /// A request to an agent endpoint that its guard let pass.
 pub(crate) struct AgentCall {
@@ -34,19 +37,32 @@ pub(crate) struct AgentCall {
     pub(crate) origin: Option<Origin>,
     /// What kind of navigation it is.
     pub(crate) navigation: Option<Navigation>,
+    /// The session that its path names.
+    pub(crate) session: Option<PublicSessionId>,
 }
 
 /// Serves one call, effects included.
 pub(crate) async fn serve(
     shared: Arc<Shared>,
+    app: Arc<App>,
     agent: Arc<Agent>,
     call: AgentCall,
 ) -> Result<AgentResponse, Refusal> {
-    let mut outcome = answer(&shared, &agent, &call).await;
-    let effects = match &mut outcome {
+    let mut outcome = match look(app.store.as_ref(), &agent, &call).await {
+        Ok(view) => answer(&shared, &agent, app.store.as_ref(), &call, &view).await,
+        Err(error) => fail(&agent, &call, error),
+    };
+    let mut effects = match &mut outcome {
         Ok(answer) => std::mem::take(&mut answer.effects),
         Err(refusal) => std::mem::take(&mut refusal.effects),
     };
+    if let Some(store) = &app.store {
+        // what cannot be written has not happened
+        if let Err(error) = stored::write(&shared, &agent, store, &mut effects).await {
+            effects = Effects::default();
+            outcome = fail(&agent, &call, error);
+        }
+    }
     carry_out(&shared, &agent, effects);
     if let Ok(AgentResponse {
         extended: Some(extended),
@@ -59,13 +75,44 @@ pub(crate) async fn serve(
     outcome
 }
 
+/// What the store says of the sessions that the call's cookies name. Signing out needs none of it.
+async fn look(
+    store: Option<&Arc<dyn SessionStore>>,
+    agent: &Agent,
+    call: &AgentCall,
+) -> Result<StoreView, Error> {
+    let asks = match store {
+        Some(_) => agent.handler.asks(&call.headers),
+        None => Asks::default(),
+    };
+    let Some(store) = store.filter(|_| !asks.is_empty()) else {
+        return Ok(StoreView::default());
+    };
+    match (stored::view(&**store, &asks).await, call.endpoint) {
+        (Err(_), Endpoint::Logout | Endpoint::LogoutContinue | Endpoint::LogoutCallback) => {
+            Ok(StoreView::unavailable())
+        }
+        (outcome, _) => outcome,
+    }
+}
+
+/// A failure of the store as the endpoint answers it.
+fn fail(agent: &Agent, call: &AgentCall, error: Error) -> Result<AgentResponse, Refusal> {
+    match call.endpoint {
+        Endpoint::Callback => agent.handler.sign_in_failed(error.into()),
+        _ => Err(error.into()),
+    }
+}
+
 async fn answer(
     shared: &Arc<Shared>,
     agent: &Arc<Agent>,
+    store: Option<&Arc<dyn SessionStore>>,
     call: &AgentCall,
+    view: &StoreView,
 ) -> Result<AgentResponse, Refusal> {
     let handler = &agent.handler;
-    let headers = &call.headers;
+    let headers = Seen::with(&call.headers, view);
     match call.endpoint {
         Endpoint::LoginStart => {
             let input = call.input()?;
@@ -124,17 +171,47 @@ async fn answer(
             }
         }
         Endpoint::Session => Ok(handler.session(headers, shared.clock.now())),
-        Endpoint::Refresh => refresh(shared, agent, call).await,
+        Endpoint::Refresh => match store {
+            None => refresh(shared, agent, call).await,
+            Some(store) if handler.application().session.storage.is_stateful() => {
+                refresh_stored(shared, agent, store, call, headers).await
+            }
+            Some(store) => refresh_shared(shared, agent, store, call, headers).await,
+        },
         Endpoint::Logout => {
+            sessions::end_everywhere(shared, agent, store, call, headers).await?;
             // whoever closes the tab meanwhile would stay signed in
             let provider = agent.provider.known_snapshot();
             handler.logout(headers, provider.as_deref(), shared.clock.now(), &mut SystemRng)
         }
         Endpoint::LogoutContinue => {
             let provider = agent.provider.snapshot().await.ok();
-            handler.logout_continue(headers, provider.as_deref(), shared.clock.now())
+            handler.logout_continue(&call.headers, provider.as_deref(), shared.clock.now())
         }
-        Endpoint::LogoutCallback => handler.logout_callback(headers, &call.query, shared.clock.now()),
+        Endpoint::LogoutCallback => handler.logout_callback(&call.headers, &call.query, shared.clock.now()),
+        Endpoint::Sessions | Endpoint::SessionEnd => {
+            let store = store.ok_or(Error::Bug("a list of sessions, and there is no store"))?;
+            match call.endpoint {
+                Endpoint::SessionEnd => sessions::end(shared, agent, store, call, headers).await,
+                _ => sessions::list(shared, agent, store, headers).await,
+            }
+        }
+        Endpoint::BackchannelLogout => {
+            let metadata = |key: &_, record: &_| agent.handler.metadata(key, record);
+            let kept = store.map(|store| Kept {
+                store: &**store,
+                metadata: &metadata,
+            });
+            provider_logout::backchannel(shared, agent, call, kept).await
+        }
+        Endpoint::FrontchannelLogout => {
+            let metadata = |key: &_, record: &_| agent.handler.metadata(key, record);
+            let kept = store.map(|store| Kept {
+                store: &**store,
+                metadata: &metadata,
+            });
+            provider_logout::frontchannel(shared, agent, call, kept).await
+        }
     }
 }
 
@@ -142,7 +219,7 @@ async fn answer(
 async fn redeem(
     shared: &Arc<Shared>,
     agent: &Arc<Agent>,
-    headers: &HeaderMap,
+    headers: Seen<'_>,
     exchange: CodeExchange,
 ) -> Result<AgentResponse, Refusal> {
     let exchange = Arc::new(exchange);
@@ -204,7 +281,7 @@ async fn redeem_at_provider(
 }
 
 /// Has a conversation with the provider from its first step to its end.
-async fn converse<T: Send + 'static>(
+pub(crate) async fn converse<T: Send + 'static>(
     shared: &Shared,
     agent: &Agent,
     first: impl FnOnce(&Context<'_>) -> Result<Step<T>, Error>,
@@ -216,6 +293,64 @@ async fn converse<T: Send + 'static>(
         rng: &mut SystemRng,
     })?;
     agent.provider.drive(step).await
+}
+
+/// A refresh of a stored session: its clocks are the answer, and no cookie changes.
+async fn refresh_stored(
+    shared: &Arc<Shared>,
+    agent: &Arc<Agent>,
+    store: &Arc<dyn SessionStore>,
+    call: &AgentCall,
+    headers: Seen<'_>,
+) -> Result<AgentResponse, Refusal> {
+    let refresh = agent
+        .handler
+        .refresh_stored(headers, &call.input()?, shared.clock.now())?;
+    let newest = match refresh.wants_tokens(shared.clock.now()) {
+        true => stored::renew(shared, agent, store, refresh.stored().clone()).await?,
+        false => refresh.stored().clone(),
+    };
+    Ok(agent
+        .handler
+        .refreshed_stored(&refresh, newest, shared.clock.now()))
+}
+
+/// A refresh of a session in cookies, one at a time for all replicas.
+async fn refresh_shared(
+    shared: &Arc<Shared>,
+    agent: &Arc<Agent>,
+    store: &Arc<dyn SessionStore>,
+    call: &AgentCall,
+    headers: Seen<'_>,
+) -> Result<AgentResponse, Refusal> {
+    let now = shared.clock.now();
+    let refresh = agent.handler.refresh(headers, &call.input()?, now)?;
+    let ended = shared.ends.subscribe(refresh.session_id().0);
+    let (refresh, mut outcome) = match agent.handler.redemption(&refresh) {
+        // nothing to redeem, but a user's doing still counts
+        None => {
+            let outcome = refresh.outcome();
+            (refresh, Ok(outcome))
+        }
+        Some(_) => match stored::renew_shared(shared, agent, store, refresh.clone()).await {
+            // what the other tab's call was, a user's or a timer's, is its own business
+            Ok(newest) => (refresh, Ok(newest.outcome())),
+            Err(error) => (refresh, Err(error)),
+        },
+    };
+    if ended.is_ended() {
+        if let Ok(refreshed) = &outcome {
+            revoke_all(shared, agent, refreshed.revocations()).await;
+        }
+        outcome = Err(Error::SessionExpired("signed out"));
+    }
+    let provider = agent.provider.snapshot().await?;
+    let mut context = Context {
+        provider: &provider,
+        now: shared.clock.now(),
+        rng: &mut SystemRng,
+    };
+    agent.handler.refreshed(headers, &refresh, outcome, &mut context)
 }
 
 async fn refresh(
@@ -382,7 +517,12 @@ async fn revoke(shared: &Shared, agent: &Agent, revocation: Revocation) {
             break;
         }
     }
-    for revocation in newest {
+    revoke_all(shared, agent, newest).await;
+}
+
+/// Revokes these tokens, and says in the log how that went.
+pub(crate) async fn revoke_all(shared: &Shared, agent: &Agent, revocations: Vec<Revocation>) {
+    for revocation in revocations {
         let outcome = converse(shared, agent, |context| {
             agent.handler.revoke(&revocation, context)
         })
@@ -404,7 +544,7 @@ async fn revoke(shared: &Shared, agent: &Agent, revocation: Revocation) {
 }
 
 impl AgentCall {
-    fn input(&self) -> Result<Input, Error> {
+    pub(crate) fn input(&self) -> Result<Input, Error> {
         let content_type = match coatroom_core::head::single(&self.headers, &http::header::CONTENT_TYPE) {
             coatroom_core::head::Single::Absent => "",
             coatroom_core::head::Single::Value(value) => value.split(';').next().unwrap_or_default().trim(),

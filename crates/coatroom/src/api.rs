@@ -10,11 +10,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use coatroom_core::config::{Application, Origin, Route, RouteTarget};
 use coatroom_core::error::Error;
-use coatroom_core::flow::{AgentResponse, Refusal};
+use coatroom_core::flow::{AgentResponse, KnownSession, Outcome, Refusal};
 use coatroom_core::guard::{self, Class, Cors, Navigation};
 use coatroom_core::head::Head;
 use coatroom_core::headers::{self, ClientFacts, ResponseRules};
 use coatroom_core::route::{self, Endpoint, Resolved, Target as PathAndQuery};
+use coatroom_core::session::metadata::PublicSessionId;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -22,9 +23,11 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use crate::agent::{self, AgentCall};
 use crate::extensions::{Matched, Peer, RequestId, Session};
 use crate::grpc;
-use crate::handler::{Agent, App, Role, Snapshot};
+use crate::handler::{Agent, App, Role};
 use crate::respond::{self, Reader};
+use crate::snapshot::Snapshot;
 use crate::static_files::is_navigation;
+use crate::stored;
 use crate::telemetry::{self, Target};
 
 /// Where a request goes.
@@ -37,8 +40,19 @@ pub(crate) enum Passage<B> {
     Inner(Request<B>, Passed),
     /// To the agent.
     Agent(AgentFuture),
+    /// The same request again, once this is looked up.
+    LookUp(Request<B>, LookUpFuture),
     /// Nowhere: this is the answer.
     Answer(Response<Full<Bytes>>),
+}
+
+/// What a store says, to come, and how often a session had ended when it was asked.
+pub(crate) type LookUpFuture = Pin<Box<dyn Future<Output = LookedUp> + Send>>;
+
+/// What was looked up for a request.
+pub(crate) struct LookedUp {
+    pub(crate) known: Result<KnownSession, Error>,
+    pub(crate) generation: u64,
 }
 
 /// The agent's answer to come.
@@ -64,7 +78,7 @@ struct Exchange {
 }
 
 impl Snapshot {
-    pub(crate) fn pass<B>(self: Arc<Self>, request: Request<B>) -> Passage<B>
+    pub(crate) fn pass<B>(self: Arc<Self>, request: Request<B>, looked_up: Option<LookedUp>) -> Passage<B>
     where
         B: http_body::Body + Send + 'static,
         B::Data: Send,
@@ -110,7 +124,8 @@ impl Snapshot {
                     Role::Agent(agent) => {
                         let query = target.query.unwrap_or_default().to_owned();
                         let agent = Arc::clone(agent);
-                        to_agent(agent, app, endpoint, query, parts, body, exchange)
+                        let session = route::named_session(application, &target.path);
+                        to_agent(agent, app, (endpoint, session), query, parts, body, exchange)
                     }
                     // the agent is elsewhere; here nobody can sign in or out
                     Role::Proxy(_) => Passage::Answer(exchange.refuse(&Error::NotFound, Reader::Script)),
@@ -123,8 +138,11 @@ impl Snapshot {
                 };
                 let reader = reader_of(route, &parts.method, &parts.headers);
                 let uri = forwarded(route, &target, &parts.uri);
-                match uri.and_then(|uri| self.to_inner(app, index, uri, parts, &exchange)) {
-                    Ok((parts, rules)) => Passage::Inner(
+                match uri.and_then(|uri| self.to_inner(app, index, uri, parts, &exchange, looked_up)) {
+                    Ok(Admitted::LookUp(parts, lookup)) => {
+                        Passage::LookUp(Request::from_parts(*parts, body), lookup)
+                    }
+                    Ok(Admitted::Passes(parts, rules)) => Passage::Inner(
                         Request::from_parts(parts, body),
                         Passed {
                             exchange,
@@ -168,7 +186,8 @@ impl Snapshot {
         uri: Uri,
         mut parts: Parts,
         exchange: &Exchange,
-    ) -> Result<(Parts, ResponseRules), Error> {
+        looked_up: Option<LookedUp>,
+    ) -> Result<Admitted, Error> {
         let application = app.application();
         let route = application
             .routes
@@ -177,9 +196,27 @@ impl Snapshot {
         let shared = &self.shared;
         let client = self.client(&parts)?;
         let elapsed = || shared.clock.elapsed();
-        let mut decision = self.with_memo(app.index, |memo| {
-            app.api(route, &head(&parts), shared.clock.now(), memo)
+        let known = match looked_up {
+            None => None,
+            Some(LookedUp { known, generation }) => Some((known?, generation)),
+        };
+        let outcome = self.with_memo(app.index, |memo| {
+            if app.store.is_some() {
+                memo.at_generation(shared.ends.generation().number());
+                if let Some((known, generation)) = &known {
+                    memo.learn_at(known, *generation);
+                }
+            }
+            let known = known.as_ref().map(|(known, _)| known);
+            app.api(route, &head(&parts), shared.clock.now(), memo, known)
         })?;
+        let mut decision = match outcome {
+            Outcome::Decided(decision) => decision,
+            Outcome::Lookup(lookup) => {
+                let lookup = stored::look_up(shared, app, lookup);
+                return Ok(Admitted::LookUp(Box::new(parts), lookup));
+            }
+        };
         // behind the guard, so that no other site uses up what this address may ask
         app.rate_limits
             .check_route_by_address(application, index, &client, elapsed)?;
@@ -191,14 +228,30 @@ impl Snapshot {
         if let Some(facts) = decision.session() {
             parts.extensions.insert(Session::of(&facts));
         }
+        if let Some(chore) = decision.take_chore() {
+            stored::do_chore(shared, app, chore);
+        }
         let copy = self.applications.get(app.index);
         parts.extensions.insert(Matched {
             application: Arc::clone(copy.ok_or(Error::Bug("an application that has no copy"))?),
             route: index,
         });
         parts.uri = uri;
-        Ok((parts, decision.response_rules(route, exchange.cors.clone())))
+        let rules = decision.response_rules(route, exchange.cors.clone());
+        Ok(Admitted::Passes(parts, rules))
     }
+}
+
+/// What became of a request to a route.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the hot path, which allocates nothing"
+)]
+enum Admitted {
+    /// It may go on.
+    Passes(Parts, ResponseRules),
+    /// It is as it came, and has to wait for this.
+    LookUp(Box<Parts>, LookUpFuture),
 }
 
 /// Who reads that a route failed. An API's caller is a script; a development server that does not
@@ -215,8 +268,8 @@ fn reader_of(route: &Route, method: &Method, headers: &HeaderMap) -> Reader {
 
 fn to_agent<B>(
     agent: Arc<Agent>,
-    app: &App,
-    endpoint: Endpoint,
+    app: &Arc<App>,
+    (endpoint, session): (Endpoint, Option<PublicSessionId>),
     query: String,
     parts: Parts,
     body: B,
@@ -255,6 +308,7 @@ where
         return Passage::Answer(exchange.refuse(&error, reader));
     }
     let exchange = Arc::new(exchange);
+    let app = Arc::clone(app);
     Passage::Agent(Box::pin(async move {
         let body = match read(body).await {
             Ok(body) => body,
@@ -268,13 +322,14 @@ where
             body,
             origin,
             navigation,
+            session,
         };
         // a task of its own: it runs to its end, and is counted, even if the client hangs up
         let shared = Arc::clone(&exchange.snapshot.shared);
         let task = {
             let exchange = Arc::clone(&exchange);
             async move {
-                let outcome = agent::serve(Arc::clone(&exchange.snapshot.shared), agent, call).await;
+                let outcome = agent::serve(Arc::clone(&exchange.snapshot.shared), app, agent, call).await;
                 exchange.answer(endpoint, outcome, reader)
             }
         };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use coatroom_core::config::{Application, Route};
 use coatroom_core::flow::SessionFacts;
+use coatroom_core::store::MarkKey;
 use coatroom_core::time::UnixTime;
 use http::HeaderValue;
 
@@ -58,6 +59,10 @@ pub struct Session {
     pub ends_at: UnixTime,
     /// Until when its access token is attached; after that the SPA refreshes.
     pub honoured_until: UnixTime,
+    /// When it began, as far as its cookie says.
+    pub(crate) created_at: Option<UnixTime>,
+    /// Under which other names it may be ended.
+    pub(crate) marks: [Option<MarkKey>; 2],
 }
 
 impl Session {
@@ -66,6 +71,8 @@ impl Session {
             id: SessionId(facts.id.0),
             ends_at: facts.ends_at,
             honoured_until: facts.honoured_until,
+            created_at: facts.created_at,
+            marks: facts.marks,
         }
     }
 }

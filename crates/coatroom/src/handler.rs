@@ -6,20 +6,20 @@
 //! request keeps to the end what it began with, and what the process knows of providers, flights
 //! and ended sessions is taken over.
 
-use std::cell::RefCell;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use coatroom_core::config::{Application, Route, RouteTarget, Upstreams};
+use coatroom_core::config::{Application, Route, RouteTarget, StoreSettings, Upstreams};
 use coatroom_core::error::Error;
-use coatroom_core::flow::{AnchorMemo, Decision, ProxyHandler, Refreshed, SignedIn};
+use coatroom_core::flow::{
+    AnchorMemo, KnownSession, Lookup, Outcome, ProxyHandler, Refresh, Refreshed, SignedIn, StoredSession,
+};
 use coatroom_core::handler::Handler;
 use coatroom_core::head::{Head, Headers};
 use coatroom_core::peers::TrustedPeers;
 use coatroom_core::seal::{KeyRing, ProxyRing};
+use coatroom_core::store::{Record, RecordKey};
 use coatroom_core::time::UnixTime;
-use http::HeaderName;
 use tokio::runtime::Handle;
 
 use crate::clock::{Clock, SystemClock};
@@ -29,15 +29,36 @@ use crate::provider::{Health, Provider, SetupError};
 use crate::rate::{self, RateLimits};
 use crate::service::TokenHandlerLayer;
 use crate::session_end::SessionEnds;
+use crate::snapshot;
+use crate::store::{Guarded, SessionStore, StoreError, StoreHealth, Stores};
+use crate::stored::{self, Coalesced, Unfinished};
 use crate::telemetry::{ApplicationLabels, Telemetry};
 
 /// The token handler of one process. Clones share everything.
 #[derive(Clone)]
 pub struct TokenHandler {
-    current: Arc<ArcSwap<Shared>>,
+    pub(crate) current: Arc<ArcSwap<Shared>>,
     /// Held while one configuration takes over from another.
     reloading: Arc<Mutex<()>>,
     ends: SessionEnds,
+    stores: Arc<Opener>,
+}
+
+/// Where the stores come from.
+enum Opener {
+    /// From the applications' settings.
+    Settings(Arc<Stores>),
+    /// From whoever embeds the library: one for all.
+    Given(Arc<dyn SessionStore>),
+}
+
+impl Opener {
+    fn open(&self, settings: &StoreSettings) -> Result<Arc<dyn SessionStore>, StoreError> {
+        match self {
+            Self::Settings(stores) => stores.of(settings),
+            Self::Given(store) => Ok(Arc::clone(store)),
+        }
+    }
 }
 
 /// What one configuration amounts to. Requests hold on to the one that they began with.
@@ -46,13 +67,14 @@ pub(crate) struct Shared {
     pub(crate) control: Handle,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ends: SessionEnds,
+    pub(crate) unfinished: Unfinished,
     pub(crate) telemetry: Telemetry,
     /// Who may say for whom it asks.
     pub(crate) peers: TrustedPeers,
     /// The key ring that the agent of this process began with.
     memory_keys: Option<Arc<KeyRing>>,
     /// Tells configurations apart.
-    number: u64,
+    pub(crate) number: u64,
 }
 
 /// One application.
@@ -61,6 +83,10 @@ pub(crate) struct App {
     pub(crate) index: usize,
     pub(crate) role: Role,
     pub(crate) rate_limits: RateLimits,
+    /// Where its sessions, or what is known of ended ones, are kept beside cookies.
+    pub(crate) store: Option<Arc<dyn SessionStore>>,
+    /// Records that are being looked up, and how many sessions had ended when that began.
+    pub(crate) look_ups: Arc<Coalesced<KnownSession, (RecordKey, u64)>>,
 }
 
 /// What this process does for an application.
@@ -80,6 +106,10 @@ pub(crate) struct Agent {
     pub(crate) outage: Arc<Outage>,
     pub(crate) sign_ins: Arc<Flights<SignedIn>>,
     pub(crate) refreshes: Arc<Flights<Refreshed>>,
+    /// Refreshes of stored sessions under way in this process.
+    pub(crate) renewals: Arc<Coalesced<StoredSession>>,
+    /// The same of sessions in cookies whose replicas share a store.
+    pub(crate) shared_refreshes: Arc<Coalesced<Refresh>>,
 }
 
 /// What opens cookies, and thereby what a process is.
@@ -118,6 +148,9 @@ pub enum BuildError {
     /// The client for a provider.
     #[error(transparent)]
     Provider(#[from] SetupError),
+    /// The client for a session store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// An application that did not come from a check.
     #[error(transparent)]
     Application(#[from] Error),
@@ -130,6 +163,13 @@ pub struct Builder {
     control: Option<Handle>,
     clock: Arc<dyn Clock>,
     peers: TrustedPeers,
+    store: Option<Opened>,
+}
+
+/// Stores that were opened already.
+enum Opened {
+    One(Arc<dyn SessionStore>),
+    Several(Arc<Stores>),
 }
 
 impl TokenHandler {
@@ -142,6 +182,7 @@ impl TokenHandler {
             control: None,
             clock: Arc::new(SystemClock),
             peers: TrustedPeers::nobody(),
+            store: None,
         }
     }
 
@@ -203,8 +244,13 @@ impl TokenHandler {
             clock: before.clock.clone(),
             ends: before.ends.clone(),
             peers: before.peers.clone(),
+            stores: &self.stores,
             before: Some(&before),
         })?;
+        if let Opener::Settings(stores) = &*self.stores {
+            let storages = next.apps.iter().map(|app| &app.application().session.storage);
+            stores.retain(storages.filter_map(|storage| storage.settings()));
+        }
         self.current.store(Arc::new(next));
         Ok(())
     }
@@ -219,6 +265,28 @@ impl TokenHandler {
                 RouteTarget::Static(_) | RouteTarget::DevServer(_) | RouteTarget::Inner => None,
             })
             .collect()
+    }
+
+    /// Waits until what outlives its request is over: refreshes beside calls, sessions that are still
+    /// to be removed from a store. For the end of a process, with a bound of its own.
+    pub async fn finished(&self) {
+        let unfinished = self.current().unfinished.clone();
+        unfinished.finished().await;
+    }
+
+    /// How each store is doing; none where the applications have none, or one was given.
+    pub fn store_health(&self) -> Vec<StoreHealth> {
+        match &*self.stores {
+            Opener::Settings(stores) => stores.health(),
+            Opener::Given(_) => Vec::new(),
+        }
+    }
+
+    /// What was asked of the stores, in the Prometheus text format.
+    pub fn render_stores(&self, out: &mut String) {
+        if let Opener::Settings(stores) = &*self.stores {
+            stores.render(out);
+        }
     }
 
     /// The counters of this process.
@@ -244,84 +312,6 @@ impl TokenHandler {
     }
 }
 
-/// A token handler as one wrapped service sees it, which in the binary is one core.
-///
-/// What a request holds on to is counted here and not where every core counts: a counter that
-/// several cores write costs each of them more than all the look-ups of a request.
-pub(crate) struct Local {
-    handler: TokenHandler,
-    snapshot: ArcSwap<Snapshot>,
-}
-
-/// What is served at present, with reference counts of its own.
-pub(crate) struct Snapshot {
-    pub(crate) shared: Arc<Shared>,
-    /// Copies, in the order of `shared.apps`.
-    pub(crate) applications: Vec<Arc<Application>>,
-}
-
-thread_local! {
-    /// What this thread remembers of opened anchors: the configuration's number, one memo an application.
-    static MEMOS: RefCell<(u64, Vec<AnchorMemo>)> = const { RefCell::new((0, Vec::new())) };
-}
-
-impl Local {
-    pub(crate) fn new(handler: TokenHandler) -> Arc<Self> {
-        let snapshot = ArcSwap::from_pointee(Snapshot::of(handler.current()));
-        Arc::new(Self { handler, snapshot })
-    }
-
-    pub(crate) fn current(&self) -> Arc<Snapshot> {
-        let snapshot = self.snapshot.load_full();
-        let current = self.handler.current.load();
-        if Arc::ptr_eq(&current, &snapshot.shared) {
-            return snapshot;
-        }
-        let snapshot = Arc::new(Snapshot::of(Arc::clone(&current)));
-        self.snapshot.store(Arc::clone(&snapshot));
-        snapshot
-    }
-}
-
-impl Snapshot {
-    fn of(shared: Arc<Shared>) -> Self {
-        let applications = shared
-            .apps
-            .iter()
-            .map(|app| Arc::new(copy(app.application())))
-            .collect();
-        Self { shared, applications }
-    }
-
-    /// Lends this thread's memo of an application; what was remembered under another configuration, and
-    /// so perhaps under other keys, is gone.
-    pub(crate) fn with_memo<T>(&self, application: usize, look: impl FnOnce(&mut AnchorMemo) -> T) -> T {
-        MEMOS.with_borrow_mut(|(number, memos)| {
-            if *number != self.shared.number {
-                *number = self.shared.number;
-                memos.clear();
-                memos.resize_with(self.applications.len(), AnchorMemo::default);
-            }
-            match memos.get_mut(application) {
-                Some(memo) => look(memo),
-                None => look(&mut AnchorMemo::default()),
-            }
-        })
-    }
-}
-
-/// The number of the next configuration; none has zero.
-static NUMBERS: AtomicU64 = AtomicU64::new(1);
-
-/// A copy that shares no reference count with the original where requests count.
-fn copy(application: &Application) -> Application {
-    let name = HeaderName::from_bytes(application.csrf_header.as_str().as_bytes());
-    Application {
-        csrf_header: name.expect("a header's name is one"),
-        ..application.clone()
-    }
-}
-
 /// What a [`Shared`] is made of.
 struct Parts<'a> {
     applications: Vec<Application>,
@@ -330,6 +320,7 @@ struct Parts<'a> {
     clock: Arc<dyn Clock>,
     ends: SessionEnds,
     peers: TrustedPeers,
+    stores: &'a Opener,
     /// What was served until now.
     before: Option<&'a Shared>,
 }
@@ -343,6 +334,7 @@ impl Shared {
             clock,
             ends,
             peers,
+            stores,
             before,
         } = parts;
         let rate_limits = |application: &Application| {
@@ -353,6 +345,10 @@ impl Shared {
             RateLimits::new(application, known.map(|app| &app.rate_limits))
         };
         let known = |application: &Application| before.and_then(|before| before.agent(application));
+        let store_of = |application: &Application| {
+            let settings = application.session.storage.settings();
+            settings.map(|settings| stores.open(settings)).transpose()
+        };
         let memory_keys = before.and_then(|before| before.memory_keys.clone());
         let applications = applications.into_iter().map(Arc::new).enumerate();
         let (apps, memory_keys) = match keys {
@@ -360,6 +356,7 @@ impl Shared {
                 let memory_keys = memory_keys.unwrap_or_else(|| keys.clone());
                 let apps = applications.map(|(index, application)| {
                     let rate_limits = rate_limits(&application);
+                    let store = store_of(&application)?;
                     let handler = Handler::new(application.clone(), keys.clone())?;
                     let handler = handler.with_memory_keys(memory_keys.clone());
                     let agent = Agent::new(index, handler, known(&application), &clock)?;
@@ -367,6 +364,8 @@ impl Shared {
                         index,
                         role: Role::Agent(Arc::new(agent)),
                         rate_limits,
+                        store,
+                        look_ups: Arc::default(),
                     }))
                 });
                 (
@@ -377,16 +376,32 @@ impl Shared {
             Keys::Proxy(keys) => {
                 let apps = applications.map(|(index, application)| {
                     let rate_limits = rate_limits(&application);
+                    let store = store_of(&application)?;
                     let handler = ProxyHandler::new(application, keys.clone())?;
                     Ok(Arc::new(App {
                         index,
                         role: Role::Proxy(Box::new(handler)),
                         rate_limits,
+                        store,
+                        look_ups: Arc::default(),
                     }))
                 });
                 (apps.collect::<Result<Vec<_>, BuildError>>()?, memory_keys)
             }
         };
+        for (index, app) in apps.iter().enumerate() {
+            let Some(store) = &app.store else { continue };
+            let is_same = |other: &Arc<App>| {
+                other
+                    .store
+                    .as_ref()
+                    .is_some_and(|other| Arc::ptr_eq(other, store))
+            };
+            let known = before.is_some_and(|before| before.apps.iter().any(is_same));
+            if !known && !apps.iter().take(index).any(is_same) {
+                stored::follow(&control, store, ends.clone());
+            }
+        }
         let labels = apps.iter().map(|app| app.labels()).collect();
         let telemetry = match before {
             Some(before) => before.telemetry.relabelled(labels),
@@ -397,10 +412,11 @@ impl Shared {
             control,
             clock,
             ends,
+            unfinished: before.map(|before| before.unfinished.clone()).unwrap_or_default(),
             telemetry,
             peers,
             memory_keys,
-            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            number: snapshot::next_number(),
         })
     }
 
@@ -434,6 +450,10 @@ impl Agent {
             Some(known) => (known.sign_ins.clone(), known.refreshes.clone()),
             None => (Flights::new(), Flights::new()),
         };
+        let (renewals, shared_refreshes) = match known {
+            Some(known) => (known.renewals.clone(), known.shared_refreshes.clone()),
+            None => (Arc::default(), Arc::default()),
+        };
         Ok(Self {
             index,
             handler,
@@ -441,6 +461,8 @@ impl Agent {
             outage,
             sign_ins,
             refreshes,
+            renewals,
+            shared_refreshes,
         })
     }
 
@@ -464,10 +486,19 @@ impl App {
         head: &Head<'_, H>,
         now: UnixTime,
         memo: &mut AnchorMemo,
-    ) -> Result<Decision<'_>, Error> {
+        known: Option<&KnownSession>,
+    ) -> Result<Outcome<'_>, Error> {
         match &self.role {
-            Role::Agent(agent) => agent.handler.api(route, head, now, memo),
-            Role::Proxy(handler) => handler.api(route, head, now, memo),
+            Role::Agent(agent) => agent.handler.api(route, head, now, memo, known),
+            Role::Proxy(handler) => handler.api(route, head, now, memo, known),
+        }
+    }
+
+    /// What the record, if there is one, says of the session that was looked up.
+    pub(crate) fn know(&self, lookup: &Lookup, record: Option<&Record>, now: UnixTime) -> KnownSession {
+        match &self.role {
+            Role::Agent(agent) => agent.handler.know(lookup, record, now),
+            Role::Proxy(handler) => handler.know(lookup, record, now),
         }
     }
 
@@ -499,6 +530,21 @@ impl Builder {
         self
     }
 
+    /// A store of your own, instead of those that the applications' settings name. It serves every
+    /// application whose `session.storage` names a store, whichever.
+    #[must_use]
+    pub fn store(mut self, store: Arc<dyn SessionStore>) -> Self {
+        self.store = Some(Opened::One(store));
+        self
+    }
+
+    /// Stores that are opened already, or shared with others; by default the handler has its own.
+    #[must_use]
+    pub fn stores(mut self, stores: Arc<Stores>) -> Self {
+        self.store = Some(Opened::Several(stores));
+        self
+    }
+
     /// The peers that may say for whom they ask; by default nobody. A reload keeps them.
     #[must_use]
     pub fn trusted_peers(mut self, peers: TrustedPeers) -> Self {
@@ -515,6 +561,19 @@ impl Builder {
     /// Without a runtime: called outside of tokio and no [`runtime`](Self::runtime) given.
     pub fn build(self) -> Result<TokenHandler, BuildError> {
         let ends = SessionEnds::with_clock(Arc::clone(&self.clock));
+        let stores = match self.store {
+            Some(Opened::One(store)) => {
+                let guarded = Guarded::new(
+                    store,
+                    "given",
+                    coatroom_core::config::defaults::STORE_TIMEOUT,
+                    Arc::clone(&self.clock),
+                );
+                Opener::Given(Arc::new(guarded))
+            }
+            Some(Opened::Several(stores)) => Opener::Settings(stores),
+            None => Opener::Settings(Arc::new(Stores::new(Arc::clone(&self.clock)))),
+        };
         let shared = Shared::new(Parts {
             applications: self.applications,
             keys: self.keys,
@@ -522,12 +581,14 @@ impl Builder {
             clock: self.clock,
             ends: ends.clone(),
             peers: self.peers,
+            stores: &stores,
             before: None,
         })?;
         Ok(TokenHandler {
             current: Arc::new(ArcSwap::from_pointee(shared)),
             reloading: Arc::default(),
             ends,
+            stores: Arc::new(stores),
         })
     }
 }

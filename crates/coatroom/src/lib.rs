@@ -76,6 +76,12 @@
 //!
 //! On Lambda no work outlives the answer: revocations at sign-out are best effort there.
 //!
+//! # Sessions in a store
+//!
+//! They are in cookies unless an application's configuration names a store (`session.storage`).
+//! [`Builder::store`] takes one of your own, [`store::SessionStore`], and [`StoredSessions`] lists and
+//! ends what is in it, without a cookie.
+//!
 //! Whole programs are in `examples/`: `axum.rs`, `tower.rs` and `lambda.rs`.
 
 mod agent;
@@ -87,11 +93,18 @@ mod grpc;
 mod handler;
 mod outage;
 pub mod provider;
+mod provider_logout;
 mod rate;
+mod refresh;
 mod respond;
 mod service;
 pub mod session_end;
+mod sessions;
+mod snapshot;
 pub mod static_files;
+pub mod store;
+mod stored;
+mod stored_sessions;
 pub mod telemetry;
 pub mod timer;
 pub mod upstream;
@@ -102,3 +115,4 @@ pub use extensions::{Matched, Peer, RequestId, Session, SessionId};
 pub use handler::{BuildError, Builder, Keys, TokenHandler};
 pub use respond::ERROR_HEADER;
 pub use service::{Body, ResponseFuture, TokenHandlerLayer, TokenHandlerService};
+pub use stored_sessions::{StoredSessions, StoredSessionsError, Whose};

@@ -200,7 +200,11 @@ impl Provider {
                 Step::Done(value) => return Ok(value),
                 Step::Send(request, continuation) => (self.send(request).await, continuation),
                 Step::FetchKeys(continuation) => {
-                    snapshot = Some(self.fetch_keys().await?);
+                    // beyond the limit it is the keys that are there: what was answered already,
+                    // maybe the only good refresh token, must not wait for others' look-ups
+                    if let Ok(fetched) = tokio::time::timeout(KEYS_LIMIT, self.fetch_keys()).await {
+                        snapshot = Some(fetched?);
+                    }
                     (Reply::Keys, continuation)
                 }
             };
@@ -493,6 +497,9 @@ const KEY_FETCHES: usize = 3;
 /// See [`KEY_FETCHES`].
 const KEY_FETCH_WINDOW: Duration = Duration::from_secs(30);
 
+/// How long a conversation waits for the provider's keys.
+pub(crate) const KEYS_LIMIT: Duration = Duration::from_secs(5);
+
 /// The longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -638,6 +645,7 @@ mod tests {
             allowed_parameters: Vec::new(),
             leeway: Duration::from_secs(10),
             timeout: Duration::from_secs(10),
+            logout_token_without_exp: false,
         }
     }
 

@@ -33,6 +33,10 @@ struct Agent {
     address: Arc<Limiter>,
     session: Arc<Limiter>,
     sign_out: Arc<Limiter>,
+    /// Calls that no user makes: apart, so that neither takes the other's place.
+    provider: Arc<Limiter>,
+    /// Of those, what nobody signed: all together.
+    frames: Arc<Limiter>,
 }
 
 struct Route {
@@ -52,12 +56,16 @@ impl RateLimits {
                 address: known.agent.address.clone(),
                 session: known.agent.session.clone(),
                 sign_out: known.agent.sign_out.clone(),
+                provider: known.agent.provider.clone(),
+                frames: known.agent.frames.clone(),
             },
             None => Agent {
                 settings,
                 address: Arc::new(Limiter::new(settings.address)),
                 session: Arc::new(Limiter::new(settings.session)),
                 sign_out: Arc::new(Limiter::new(defaults::SIGN_OUT_LIMIT)),
+                provider: Arc::new(Limiter::new(defaults::PROVIDER_LOGOUT_LIMIT)),
+                frames: Arc::new(Limiter::new(defaults::FRONTCHANNEL_LIMIT)),
             },
         };
         let limiter = |prefix: &str, settings: RouteLimit| {
@@ -117,22 +125,34 @@ impl RateLimits {
                 .map_err(|wait| refused((by, limiter), wait)),
             None => Ok(()),
         };
+        let by_address =
+            |limiter: &Limiter| match client.address.filter(|address| self.counts(*address, peers)) {
+                Some(address) => limiter
+                    .check(limiter.key(&network(address)), now)
+                    .map_err(|wait| refused(("address", limiter), wait)),
+                None => Ok(()),
+            };
         match endpoint {
             // what is left of a session's end is a redirect
             Endpoint::LogoutContinue | Endpoint::LogoutCallback => Ok(()),
             Endpoint::Logout => by_session(&agent.sign_out, "session"),
+            Endpoint::BackchannelLogout => by_address(&agent.provider),
+            Endpoint::FrontchannelLogout => {
+                by_address(&agent.provider)?;
+                let frames = &agent.frames;
+                frames
+                    .check(frames.key(b"frames"), now)
+                    .map_err(|wait| refused(("application", frames), wait))
+            }
             Endpoint::LoginStart
             | Endpoint::LoginEnd
             | Endpoint::Session
             | Endpoint::Refresh
             | Endpoint::Login
-            | Endpoint::Callback => {
-                if let Some(address) = client.address.filter(|address| self.counts(*address, peers)) {
-                    let limiter = &agent.address;
-                    limiter
-                        .check(limiter.key(&network(address)), now)
-                        .map_err(|wait| refused(("address", limiter), wait))?;
-                }
+            | Endpoint::Callback
+            | Endpoint::Sessions
+            | Endpoint::SessionEnd => {
+                by_address(&agent.address)?;
                 by_session(&agent.session, "session")
             }
         }
@@ -193,6 +213,7 @@ impl RateLimits {
             ("session", &self.agent.session),
             ("sign_out", &self.agent.sign_out),
             ("address", &self.agent.address),
+            ("provider", &self.agent.provider),
         ];
         let agent = agent.map(|(by, limiter)| ("agent", by, limiter));
         let routes = self.routes.iter().flatten().map(|route| {
@@ -410,6 +431,9 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
+    use coatroom_core::config::{ApplicationConfig, ProviderConfig};
+    use coatroom_core::secret::Secret;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -436,6 +460,34 @@ mod tests {
             30,
             "never more than the burst"
         );
+    }
+
+    #[test]
+    fn the_providers_calls_and_a_users_take_nothing_from_each_other() {
+        let provider = ProviderConfig::new("https://login.example", "shop", Secret::new("hush"));
+        let config = ApplicationConfig::new("shop", "https://shop.example", provider);
+        let application = config.check().unwrap_or_else(|problems| panic!("{problems:?}"));
+        let limits = RateLimits::new(&application, None);
+        let peers = TrustedPeers::nobody();
+        let client = ClientFacts {
+            address: Some(IpAddr::from([203, 0, 113, 1])),
+        };
+        let passes = |endpoint| {
+            limits
+                .check_agent(&application, endpoint, &client, &peers, || None, SECOND * 1000)
+                .is_ok()
+        };
+        for number in 0..defaults::FRONTCHANNEL_LIMIT.burst {
+            assert!(passes(Endpoint::FrontchannelLogout), "{number}");
+        }
+        // what nobody signed has a limit for all together
+        assert!(!passes(Endpoint::FrontchannelLogout));
+        while passes(Endpoint::BackchannelLogout) {}
+        assert!(!passes(Endpoint::FrontchannelLogout));
+        // who floods the one signs in and out all the same
+        assert!(passes(Endpoint::LoginStart) && passes(Endpoint::Sessions) && passes(Endpoint::Logout));
+        while passes(Endpoint::SessionEnd) {}
+        assert!(!passes(Endpoint::Session) && !passes(Endpoint::Sessions));
     }
 
     #[test]

@@ -52,6 +52,12 @@ pub(crate) fn answer(outcome: Result<AgentResponse, Refusal>, reader: Reader) ->
                     response.headers_mut().insert(header::CONTENT_TYPE, JSON);
                 }
             }
+            if let Some(policy) = answer.empty_page {
+                *response.body_mut() = Full::new(Bytes::from_static(EMPTY_PAGE));
+                let headers = response.headers_mut();
+                headers.insert(header::CONTENT_TYPE, HTML);
+                headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+            }
             (response, answer.set_cookies)
         }
         Err(refusal) => (error(&refusal.error, reader), refusal.set_cookies),
@@ -138,6 +144,9 @@ fn page(code: &str, detail: &str, head: &str) -> String {
 
 /// The page comes by itself once the development server runs.
 const LOOK_AGAIN: &str = "<meta http-equiv=\"refresh\" content=\"2\">";
+
+/// A page without anything, not even a title to show in a frame.
+const EMPTY_PAGE: &[u8] = b"<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title></title></html>";
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");

@@ -17,11 +17,12 @@ use http_body_util::Full;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use crate::api::{AgentFuture, Passage, Passed};
+use crate::api::{AgentFuture, LookUpFuture, LookedUp, Passage, Passed};
 use std::sync::Arc;
 
-use crate::handler::{Local, TokenHandler};
+use crate::handler::TokenHandler;
 use crate::respond;
+use crate::snapshot::Local;
 
 /// Wraps a service with a [`TokenHandler`]. Made by [`TokenHandler::layer`].
 #[derive(Clone)]
@@ -58,7 +59,7 @@ pub struct TokenHandlerService<S> {
 
 impl<S, B, R> Service<Request<B>> for TokenHandlerService<S>
 where
-    S: Service<Request<B>, Response = Response<R>>,
+    S: Service<Request<B>, Response = Response<R>> + Clone,
     S::Error: Into<Error>,
     B: http_body::Body + Send + 'static,
     B::Data: Send,
@@ -66,7 +67,7 @@ where
 {
     type Response = Response<Body<R>>;
     type Error = Infallible;
-    type Future = ResponseFuture<S::Future>;
+    type Future = ResponseFuture<S, B>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         // a wrapped service that failed takes its own calls with it, not the agent's
@@ -78,7 +79,23 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let http1 = Http1::of(&request);
-        match (self.local.current().pass(request), self.failed.take()) {
+        match (self.local.current().pass(request, None), self.failed.take()) {
+            (Passage::LookUp(request, looked_up), failed) => {
+                // the one that is ready goes with the request, as tower has it
+                let clone = self.inner.clone();
+                let inner = std::mem::replace(&mut self.inner, clone);
+                ResponseFuture::LookUp {
+                    waiting: Some(Box::new(Waiting {
+                        request,
+                        looked_up,
+                        local: Arc::clone(&self.local),
+                        inner,
+                        failed,
+                        rounds: 1,
+                    })),
+                    http1,
+                }
+            }
             (Passage::Inner(_, passed), Some(error)) => ResponseFuture::Ready {
                 response: Some(passed.refuse(&error)),
             },
@@ -134,21 +151,40 @@ impl Http1 {
     }
 }
 
+/// A request that waits for what a store says of its session.
+#[expect(unnameable_types, reason = "a part of the future, and nobody's business")]
+pub struct Waiting<S, B> {
+    request: Request<B>,
+    looked_up: LookUpFuture,
+    local: Arc<Local>,
+    inner: S,
+    failed: Option<Error>,
+    rounds: u8,
+}
+
 pin_project! {
     #[expect(missing_docs, reason = "the macro takes no documentation on fields")]
     /// The answer to come: the wrapped service's, the agent's, or one that is there already.
     #[project = ResponseFutureProjection]
-    pub enum ResponseFuture<F> {
+    pub enum ResponseFuture<S, B>
+    where
+        S: Service<Request<B>>,
+    {
         /// The wrapped service answers.
         Forward {
             #[pin]
-            future: F,
+            future: S::Future,
             passed: Option<Passed>,
             http1: Http1,
         },
         /// The agent answers; its work runs on the control runtime.
         Agent {
             future: AgentFuture,
+        },
+        /// A store is asked about the session first.
+        LookUp {
+            waiting: Option<Box<Waiting<S, B>>>,
+            http1: Http1,
         },
         /// A refusal or a preflight.
         Ready {
@@ -157,15 +193,97 @@ pin_project! {
     }
 }
 
-impl<F, R, E> Future for ResponseFuture<F>
+impl<S, B> Waiting<S, B>
 where
-    F: Future<Output = Result<Response<R>, E>>,
-    E: Into<Error>,
+    S: Service<Request<B>>,
+    S::Error: Into<Error>,
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// Decides again, with what was looked up.
+    fn go_on(self, looked_up: LookedUp, http1: Http1) -> ResponseFuture<S, B> {
+        let Self {
+            request,
+            local,
+            mut inner,
+            failed,
+            rounds,
+            ..
+        } = self;
+        match (local.current().pass(request, Some(looked_up)), failed) {
+            (Passage::Inner(_, passed), Some(error)) => ResponseFuture::Ready {
+                response: Some(passed.refuse(&error)),
+            },
+            (Passage::Inner(request, passed), None) => ResponseFuture::Forward {
+                future: inner.call(request),
+                passed: Some(passed),
+                http1,
+            },
+            (Passage::LookUp(request, looked_up), failed) if rounds < MAX_ROUNDS => ResponseFuture::LookUp {
+                waiting: Some(Box::new(Self {
+                    request,
+                    looked_up,
+                    local,
+                    inner,
+                    failed,
+                    rounds: rounds.saturating_add(1),
+                })),
+                http1,
+            },
+            (Passage::LookUp(request, _), _) => {
+                let looked_up = LookedUp {
+                    known: Err(Error::AccessTokenExpired),
+                    generation: 0,
+                };
+                match local.current().pass(request, Some(looked_up)) {
+                    Passage::Answer(response) => ResponseFuture::Ready {
+                        response: Some(http1.refuse(response)),
+                    },
+                    Passage::Inner(..) | Passage::Agent(_) | Passage::LookUp(..) => ResponseFuture::Ready {
+                        response: Some(respond::error(
+                            &Error::Bug("a look-up has no end"),
+                            respond::Reader::Script,
+                        )),
+                    },
+                }
+            }
+            (Passage::Agent(future), _) => ResponseFuture::Agent { future },
+            (Passage::Answer(response), _) => ResponseFuture::Ready {
+                response: Some(http1.refuse(response)),
+            },
+        }
+    }
+}
+
+/// How often a request may have to be looked up: its record, its new tokens, and once more for a core
+/// that forgot meanwhile.
+const MAX_ROUNDS: u8 = 4;
+
+impl<S, B, R> Future for ResponseFuture<S, B>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Error: Into<Error>,
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     type Output = Result<Response<Body<R>>, Infallible>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        while let ResponseFutureProjection::LookUp { waiting, http1 } = self.as_mut().project() {
+            let (pending, http1) = (
+                waiting
+                    .as_mut()
+                    .expect("a future is not polled again after it is ready"),
+                *http1,
+            );
+            let looked_up = std::task::ready!(pending.looked_up.as_mut().poll(context));
+            let waiting = waiting.take().expect("it was there a line above");
+            self.set(waiting.go_on(looked_up, http1));
+        }
         match self.project() {
+            ResponseFutureProjection::LookUp { .. } => unreachable!("the loop above has left none"),
             ResponseFutureProjection::Forward {
                 future,
                 passed,

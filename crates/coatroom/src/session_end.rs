@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use coatroom_core::store::MarkKey;
 use coatroom_core::time::UnixTime;
 
 use crate::clock::{Clock, SystemClock};
@@ -35,6 +36,8 @@ impl Session {
         Self {
             ends_at: UnixTime(0),
             idle_ends_at: UnixTime(0),
+            marks: [None; 2],
+            created_at: None,
             subscriptions: Vec::new(),
         }
     }
@@ -83,6 +86,10 @@ struct Session {
     /// When it ends by the clock, as far as is known; the latest of what was said.
     ends_at: UnixTime,
     idle_ends_at: UnixTime,
+    /// Under which other names it may be ended.
+    marks: [Option<MarkKey>; 2],
+    /// When it began, as far as is known.
+    created_at: Option<UnixTime>,
     subscriptions: Vec<Subscription>,
 }
 
@@ -90,6 +97,13 @@ struct Subscription {
     ticket: u64,
     until: Until,
     waker: Option<Waker>,
+}
+
+impl Generation {
+    /// As a number, for caches.
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
 }
 
 impl SessionEnds {
@@ -153,6 +167,13 @@ impl SessionEnds {
         }
     }
 
+    /// A user of a session did something in this process.
+    pub(crate) fn extend_idle(&self, session: [u8; 16], idle_ends_at: UnixTime) {
+        if let Some(known) = self.shared.shard(session).subscribed.get_mut(&session) {
+            known.idle_ends_at = known.idle_ends_at.max(idle_ends_at);
+        }
+    }
+
     /// Ends a session: the generation moves on, then every subscription resolves.
     pub fn end(&self, session: [u8; 16]) {
         let subscribed = {
@@ -173,6 +194,40 @@ impl SessionEnds {
         let subscriptions = subscribed.into_iter().flat_map(|session| session.subscriptions);
         for waker in subscriptions.filter_map(|s| s.waker) {
             waker.wake();
+        }
+    }
+
+    /// The names under which a session that something lives on may be ended from elsewhere.
+    pub(crate) fn name(&self, session: [u8; 16], marks: [Option<MarkKey>; 2], created_at: Option<UnixTime>) {
+        if let Some(known) = self.shared.shard(session).subscribed.get_mut(&session) {
+            (known.marks, known.created_at) = (marks, created_at);
+        }
+    }
+
+    /// Has caches look again at every session.
+    pub(crate) fn forget(&self) {
+        self.shared.generation.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the end of this session is remembered.
+    pub(crate) fn remembers(&self, session: [u8; 16]) -> bool {
+        self.shared.shard(session).remembers(session)
+    }
+
+    /// Ends every session of this name that began no later than `at` and that something lives on, and
+    /// has caches look again.
+    pub(crate) fn end_marked(&self, key: MarkKey, at: UnixTime) {
+        self.shared.generation.fetch_add(1, Ordering::Relaxed);
+        let mut named = Vec::new();
+        for shard in &self.shared.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let of_that_name = shard.subscribed.iter().filter(|(_, session)| {
+                session.marks.contains(&Some(key)) && session.created_at.is_none_or(|begun| begun <= at)
+            });
+            named.extend(of_that_name.map(|(id, _)| *id));
+        }
+        for session in named {
+            self.end(session);
         }
     }
 

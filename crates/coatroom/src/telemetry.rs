@@ -468,7 +468,7 @@ const UPSTREAM_ERRORS: [&str; 3] = ["upstream_unavailable", "upstream_timeout", 
 const REFRESHES: [&str; 2] = ["sent", "coalesced"];
 
 /// Success, every code of the error table, and a place for a code that is missing here.
-const OUTCOMES: [&str; 22] = [
+const OUTCOMES: [&str; 23] = [
     "none",
     "invalid_request",
     "login_state_invalid",
@@ -486,6 +486,7 @@ const OUTCOMES: [&str; 22] = [
     "rate_limited",
     "provider_error",
     "provider_unavailable",
+    "store_unavailable",
     "upstream_unavailable",
     "upstream_timeout",
     "upstream_busy",

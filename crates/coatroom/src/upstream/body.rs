@@ -107,7 +107,9 @@ impl Watch {
                 Lasting::Download => Until::EndsAt(session.ends_at),
                 Lasting::Stream => Until::IdleOrEndsAt(session.ends_at, *idle),
             };
-            *self = Self::Now(ends.subscribe_until(session.id.0, *since, until));
+            let ended = ends.subscribe_until(session.id.0, *since, until);
+            ends.name(session.id.0, session.marks, session.created_at);
+            *self = Self::Now(ended);
         }
         match self {
             Self::Now(ended) => Some(ended),

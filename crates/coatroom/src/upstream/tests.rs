@@ -905,6 +905,8 @@ fn session() -> Session {
         id: crate::SessionId(SESSION),
         ends_at: UnixTime(u64::MAX),
         honoured_until: UnixTime(u64::MAX),
+        created_at: None,
+        marks: [None; 2],
     }
 }
 

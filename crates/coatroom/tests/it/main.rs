@@ -9,14 +9,27 @@ mod cookies;
 mod cross_site;
 mod embedding;
 mod outages;
+mod provider_logout;
 mod proxy;
 mod proxy_only;
 mod rate_limits;
 mod refresh;
 mod reload;
+mod revocations;
 mod secrets;
 mod sign_in;
 mod sign_out;
+mod store_contract;
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
+mod store_figures;
+#[cfg(feature = "postgres")]
+mod store_postgres;
+#[cfg(feature = "redis")]
+mod store_redis;
+#[cfg(feature = "sqlite")]
+mod store_sqlite;
+mod stored;
+mod stored_sessions;
 mod support;
 
 // the generators that the core is attacked with as well

@@ -7,6 +7,7 @@ use http::{Method, StatusCode};
 
 use crate::support::Rig;
 use crate::support::browser::Site;
+use crate::support::faulty_store::FaultyStore;
 use crate::support::provider::Fault;
 
 #[tokio::test]
@@ -290,4 +291,29 @@ async fn after_the_provider_ended_the_session_sign_out_still_leads_through_it() 
     );
     let answer = thief.fetch(Method::POST, "/auth/logout", "").await;
     assert!(answer.json()["logout_url"].is_string(), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn a_sign_out_everywhere_that_cannot_be_done_is_refused_and_ends_nothing() {
+    for rig in [Rig::stored().await, Rig::with_revocations().await] {
+        let store = FaultyStore::before(rig.store.clone());
+        let watched = rig.behind(store.clone());
+        let mut browser = watched.signed_in().await;
+        let cookies = browser.jar.clone();
+        store.set_away(true);
+        let answer = browser
+            .fetch(Method::POST, "/auth/logout", "everywhere=true")
+            .await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.error_code(), "store_unavailable");
+        assert!(answer.headers.contains_key("retry-after"));
+        assert_eq!(browser.jar, cookies);
+        store.set_away(false);
+        assert!(browser.is_signed_in().await);
+        let answer = browser
+            .fetch(Method::POST, "/auth/logout", "everywhere=true")
+            .await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+        assert!(!browser.is_signed_in().await);
+    }
 }

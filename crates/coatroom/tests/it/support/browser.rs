@@ -71,7 +71,7 @@ impl Answer {
                 Some("no-store").filter(|_| self.status != 204),
                 "{path}"
             );
-            if self.status == StatusCode::OK {
+            if self.status == StatusCode::OK && path != "/auth/frontchannel-logout" {
                 assert_eq!(header("content-type"), Some("application/json"), "{path}");
                 self.json();
             }
@@ -120,6 +120,11 @@ impl Browser {
             jar: Vec::new(),
             origin: "https://shop.example".to_owned(),
         }
+    }
+
+    /// The same browser with another service behind its origin: another replica.
+    pub(crate) fn at(self, service: TokenHandlerService<Api>) -> Self {
+        Self { service, ..self }
     }
 
     /// `fetch` from the SPA, with the custom header.
@@ -317,7 +322,7 @@ impl StoredCookie {
 }
 
 /// The table of the interface: code and status.
-const ERRORS: [(&str, u16); 20] = [
+const ERRORS: [(&str, u16); 21] = [
     ("invalid_request", 400),
     ("login_state_invalid", 400),
     ("authorization_failed", 400),
@@ -335,6 +340,7 @@ const ERRORS: [(&str, u16); 20] = [
     ("provider_error", 502),
     ("upstream_unavailable", 502),
     ("provider_unavailable", 503),
+    ("store_unavailable", 503),
     ("upstream_busy", 503),
     ("upstream_timeout", 504),
     ("server_error", 500),

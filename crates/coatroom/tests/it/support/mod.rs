@@ -4,7 +4,13 @@
 //! provider client speaks HTTP). Nothing here sleeps: time is an argument.
 
 pub(crate) mod browser;
+pub(crate) mod contract;
+pub(crate) mod faulty_store;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres_server;
 pub(crate) mod provider;
+#[cfg(feature = "redis")]
+pub(crate) mod redis_server;
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -13,9 +19,12 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use coatroom::clock::{Clock as _, ManualClock};
+use coatroom::store::SessionStore;
+use coatroom::store::memory::MemoryStore;
 use coatroom::{Matched, TokenHandler, TokenHandlerService};
 use coatroom_core::config::{
     Application, ApplicationConfig, ProviderConfig, RateLimitConfig, RouteConfig, RouteTargetConfig,
+    SessionStorage, StoreConfig, StoreSettings,
 };
 use coatroom_core::seal::{KeyRing, MasterKey, ProxyRing};
 use coatroom_core::secret::Secret;
@@ -63,6 +72,14 @@ impl Service<Request<Full<Bytes>>> for Api {
     }
 }
 
+impl Api {
+    /// The last request that it got.
+    pub(crate) fn last(&self) -> Request<()> {
+        let mut seen = self.seen.lock().expect("no test panicked here");
+        Request::from_parts(seen.pop().expect("it got one"), ())
+    }
+}
+
 /// One application in front of one API, with a scripted provider.
 pub(crate) struct Rig {
     pub(crate) provider: ScriptedProvider,
@@ -70,9 +87,36 @@ pub(crate) struct Rig {
     pub(crate) api: Api,
     pub(crate) handler: TokenHandler,
     pub(crate) service: TokenHandlerService<Api>,
+    /// What replicas share, whether or not the application uses it.
+    pub(crate) store: Arc<dyn SessionStore>,
+    storage: SessionStorage,
 }
 
 impl Rig {
+    /// The usual application, with its sessions in a store.
+    pub(crate) async fn stored() -> Self {
+        Self::kept_in(SessionStorage::Store(Box::new(store_settings()))).await
+    }
+
+    /// The usual application, with its sessions in cookies and their ends in a store.
+    pub(crate) async fn with_revocations() -> Self {
+        Self::kept_in(SessionStorage::CookieWithRevocations(Box::new(store_settings()))).await
+    }
+
+    async fn kept_in(storage: SessionStorage) -> Self {
+        let provider = ScriptedProvider::start().await;
+        let clock = Arc::new(ManualClock::new(START));
+        provider.set_clock(clock.clone());
+        let store = Arc::new(MemoryStore::new(clock.clone()));
+        Self::of(provider, clock, store, storage, |_| {})
+    }
+
+    /// The same with something between the service and its store.
+    pub(crate) fn behind(&self, store: Arc<dyn SessionStore>) -> Self {
+        let (provider, clock) = (self.provider.clone(), self.clock.clone());
+        Self::of(provider, clock, store, self.storage.clone(), |_| {})
+    }
+
     /// The usual application.
     pub(crate) async fn new() -> Self {
         Self::with(|_| {}).await
@@ -95,23 +139,28 @@ impl Rig {
         let provider = ScriptedProvider::start().await;
         let clock = Arc::new(ManualClock::new(START));
         provider.set_clock(clock.clone());
-        Self::of(provider, clock, change)
+        let store = Arc::new(MemoryStore::new(clock.clone()));
+        Self::of(provider, clock, store, SessionStorage::Cookie, change)
     }
 
     /// Another process with the same keys, at the same provider.
     pub(crate) fn replica(&self) -> Self {
-        Self::of(self.provider.clone(), self.clock.clone(), |_| {})
+        self.behind(self.store.clone())
     }
 
     fn of(
         provider: ScriptedProvider,
         clock: Arc<ManualClock>,
+        store: Arc<dyn SessionStore>,
+        storage: SessionStorage,
         change: impl FnOnce(&mut ApplicationConfig),
     ) -> Self {
         let mut config = config(&provider.issuer);
+        config.session.storage = storage.clone();
         change(&mut config);
         let handler = TokenHandler::builder(vec![checked(config)], keys())
             .clock(clock.clone())
+            .store(store.clone())
             .build()
             .expect("the handler builds");
         let api = Api::default();
@@ -122,6 +171,8 @@ impl Rig {
             api,
             handler,
             service,
+            store,
+            storage,
         }
     }
 
@@ -129,9 +180,11 @@ impl Rig {
     pub(crate) fn proxy_only(&self) -> Self {
         let mut config = config(&self.provider.issuer);
         config.provider = None;
+        config.session.storage = self.storage.clone();
         let keys = ProxyRing::new(vec![MasterKey::parse(OLD_KEY).expect("a good key").proxy_key()]);
         let handler = TokenHandler::builder(vec![checked(config)], keys.expect("one key is enough"))
             .clock(self.clock.clone())
+            .store(self.store.clone())
             .build()
             .expect("the handler builds");
         let api = Api::default();
@@ -142,12 +195,32 @@ impl Rig {
             api,
             handler,
             service,
+            store: self.store.clone(),
+            storage: self.storage.clone(),
         }
     }
 
     /// Moves the clock forward by seconds.
     pub(crate) fn advance(&self, seconds: u64) {
         self.clock.advance(std::time::Duration::from_secs(seconds));
+    }
+
+    /// Waits for something that happens beside an answer; the test fails if it does not.
+    pub(crate) async fn until(&self, is_so: impl Fn() -> bool) {
+        for _ in 0..5_000 {
+            if is_so() {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        panic!("it did not happen within five seconds");
+    }
+
+    /// Lets what was begun beside an answer go on, as far as it waits for nobody outside.
+    pub(crate) async fn settle(&self) {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// What time it is, in seconds.
@@ -166,6 +239,13 @@ impl Rig {
         browser.sign_in(&self.provider, "alice").await;
         browser
     }
+}
+
+/// Settings of a store that is given: nobody looks at them.
+pub(crate) fn store_settings() -> StoreSettings {
+    StoreConfig::new(Secret::new("redis://127.0.0.1:6379"))
+        .check()
+        .expect("good settings")
 }
 
 /// A key ring that is the same in every test.

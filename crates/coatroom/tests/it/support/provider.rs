@@ -207,6 +207,21 @@ impl ScriptedProvider {
             .append_pair("session_state", "ignored")
             .finish()
     }
+
+    /// A logout token for the user and the session of every sign-in here, with these claims changed;
+    /// `null` removes one.
+    pub(crate) fn logout_token(&self, changes: &Value) -> String {
+        let mut script = self.script();
+        script.counter += 1;
+        let now = script.clock.as_ref().expect("the rig sets the clock").now().0;
+        let mut claims = json!({
+            "iss": script.issuer, "aud": "shop", "iat": now, "exp": now + 120,
+            "jti": format!("logout-{}", script.counter), "sub": "alice", "sid": "provider-session",
+            "events": {"http://schemas.openid.net/event/backchannel-logout": {}},
+        });
+        overlay(&mut claims, changes);
+        script.sign(&self.shared, "logout+jwt", &claims)
+    }
 }
 
 async fn discovery(State(shared): State<Arc<Shared>>) -> Response {
@@ -385,9 +400,13 @@ impl Script {
             "nonce": grant.nonce, "name": "Alice Example", "sid": "provider-session",
         });
         overlay(&mut claims, &self.claims);
-        let header = json!({"alg": "ES256", "typ": "JWT", "kid": self.kid});
+        self.sign(shared, "JWT", &claims)
+    }
+
+    fn sign(&self, shared: &Shared, typ: &str, claims: &Value) -> String {
+        let header = json!({"alg": "ES256", "typ": typ, "kid": self.kid});
         let encode = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
-        let message = format!("{}.{}", encode(&header), encode(&claims));
+        let message = format!("{}.{}", encode(&header), encode(claims));
         let signature = shared.key.sign(&shared.rng, message.as_bytes()).expect("signs");
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
