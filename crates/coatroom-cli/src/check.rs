@@ -10,7 +10,8 @@ mod clocks;
 mod cookies;
 mod guards;
 mod routes;
-mod table;
+mod sessions;
+pub(crate) mod table;
 mod upstreams;
 
 use std::fmt::{self, Write as _};
@@ -61,6 +62,7 @@ fn summary(file: &Path, loaded: &Loaded) -> Result<String, fmt::Error> {
         clients::rate_limits(&mut out, application)?;
         routes::files(&mut out, application)?;
         routes::agent(&mut out, application)?;
+        sessions::sessions(&mut out, application)?;
         cookies::cookies(&mut out, application)?;
         clocks::clocks(&mut out, application)?;
     }
@@ -212,16 +214,22 @@ fn registration(out: &mut String, application: &Application) -> fmt::Result {
         Callback::Agent => format!("{base}/callback"),
         Callback::Spa(page) => page.to_string(),
     };
+    let mut rows = vec![
+        ("redirect URI", callback),
+        ("post-logout redirect URI", format!("{base}/logout/callback")),
+    ];
+    // without a store there is no place to say that a session has ended
+    if application.session.storage.settings().is_some() {
+        rows.push(("back-channel logout URI", format!("{base}/backchannel-logout")));
+        rows.push((
+            "or front-channel logout URI",
+            format!("{base}/frontchannel-logout"),
+        ));
+    }
     list(
         out,
         "to be registered at the provider",
-        [
-            ["redirect URI".to_owned(), callback],
-            [
-                "post-logout redirect URI".to_owned(),
-                format!("{base}/logout/callback"),
-            ],
-        ],
+        rows.into_iter().map(|(name, uri)| [name.to_owned(), uri]),
     )
 }
 

@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 
 use crate::check;
 use crate::config::{self, Loaded, Report, Style, headed};
+use crate::sessions_command;
 
 /// A token handler for single-page applications: it keeps tokens out of the browser.
 #[derive(Parser)]
@@ -48,6 +49,11 @@ pub(crate) enum Command {
         /// The key that the part is of; `-` is standard input
         #[arg(long, value_name = "FILE", requires = "proxy")]
         key: Option<PathBuf>,
+    },
+    /// List or end sessions that are in a store, whether or not anything serves them
+    Sessions {
+        #[command(subcommand)]
+        action: sessions_command::Action,
     },
     /// Make a certificate for HTTPS on this machine, and a CA that is good for nothing else
     DevCert {
@@ -155,6 +161,10 @@ mod tests {
             ("schema", Some("schema")),
             ("schema --markdown", Some("schema")),
             ("schema f", None),
+            ("sessions list -c f --sub a", Some("sessions")),
+            ("sessions end -c f --session AAECAwQFBgc", Some("sessions")),
+            ("sessions end -c f", None),
+            ("sessions", None),
             ("dev-cert", Some("dev-cert")),
             (
                 "dev-cert --out d --force localhost ::1",
@@ -176,6 +186,7 @@ mod tests {
                 Command::Check { config: file } if file == config() => "check",
                 Command::Serve { .. } | Command::Check { .. } => "another file",
                 Command::Schema { .. } => "schema",
+                Command::Sessions { .. } => "sessions",
                 Command::Keygen {
                     proxy: false,
                     key: None,

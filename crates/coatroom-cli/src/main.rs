@@ -1,6 +1,6 @@
 //! The binary: parses the command line, dispatches, exits.
 //!
-//! Exit codes: 0 done, 1 refused or failed, 2 the command line is wrong. Errors go to standard
+//! Exit codes: 0 done, 1 refused or failed, 2 the command line is wrong, 3 no session found. Errors go to standard
 //! error as `error:` and `hint:`; colour only where a terminal reads.
 
 mod check;
@@ -11,12 +11,14 @@ mod keygen;
 mod reload;
 mod schema_command;
 mod serve;
+mod sessions_command;
 mod start;
 
 use std::process::ExitCode;
 
 use dev_cert::Existing;
 use schema_command::Form;
+use sessions_command::Found;
 
 /// Fewer instructions for each of the many small pieces of memory that a request needs.
 #[global_allocator]
@@ -35,6 +37,11 @@ fn main() -> ExitCode {
         } else {
             Form::JsonSchema
         }),
+        cli::Command::Sessions { action } => match sessions_command::run(&action) {
+            Ok(Found::None) => return ExitCode::from(3),
+            Ok(Found::Some) => Ok(()),
+            Err(error) => Err(error),
+        },
         cli::Command::Keygen { proxy: false, .. } => keygen::run(),
         cli::Command::Keygen { proxy: true, key } => keygen::proxy(&key.unwrap_or_else(|| "-".into())),
         cli::Command::DevCert { out, force, names } => {

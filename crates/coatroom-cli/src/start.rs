@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use coatroom::TokenHandler;
+use coatroom::clock::{Clock as _, SystemClock};
+use coatroom::store::Stores;
 use coatroom::upstream::{Connector, Upstream};
+use coatroom_core::config::Application;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
@@ -86,9 +89,12 @@ pub(crate) fn run(loaded: Loaded, watch: Watch) -> anyhow::Result<()> {
         admission: admission.clone(),
     };
     serve::run(config, move |control| {
+        let stores = Arc::new(Stores::new(Arc::new(SystemClock)));
+        open_stores(&stores, &applications)?;
         let handler = TokenHandler::builder(applications, keys)
             .runtime(control.clone())
             .trusted_peers(connections.trusted_peers.clone())
+            .stores(stores.clone())
             .build()
             .context("setting up the token handler")?;
         handler.warm_up();
@@ -105,14 +111,17 @@ pub(crate) fn run(loaded: Loaded, watch: Watch) -> anyhow::Result<()> {
                 certificates,
                 set_log,
                 fixed,
+                stores: stores.clone(),
                 reloads: reloads.clone(),
                 refused_for: Vec::new(),
             },
         )?;
         let (status, counters) = (handler.clone(), handler.clone());
+        let ending = handler.clone();
         let part = reloads.clone();
         let (upstreams, their_counters) = (connector.clone(), connector.clone());
         let counts = admission.clone();
+        let their_health = stores.clone();
         Ok(Parts {
             make_service: move |core: Core| {
                 tracing::debug!(core = core.index, "starting a data core");
@@ -125,14 +134,20 @@ pub(crate) fn run(loaded: Loaded, watch: Watch) -> anyhow::Result<()> {
             status: Arc::new(move || {
                 let mut parts = parts(&status);
                 parts.extend(upstream_parts(&upstreams));
+                parts.extend(store_parts(&their_health));
                 parts.push(part.part());
                 parts
+            }),
+            finished: Arc::new(move || {
+                let ending = ending.clone();
+                Box::pin(async move { ending.finished().await })
             }),
             metrics: Arc::new(move || {
                 let mut text = counters.telemetry().render();
                 counts.render(&mut text);
                 counters.render_rate_limits(&mut text);
                 their_counters.render(&mut text);
+                stores.render(&mut text);
                 reloads.render(&mut text);
                 text
             }),
@@ -208,6 +223,37 @@ fn upstream_parts(connector: &Connector) -> impl Iterator<Item = Part> {
     connector.upstreams().into_iter().map(|upstream| Part {
         state: upstream.trouble().map_or(PartState::Ready, PartState::Degraded),
         name: format!("upstream {}", upstream.name),
+    })
+}
+
+/// Opens what the applications keep sessions in; nothing is connected to yet.
+///
+/// # Errors
+/// When this build has no client for one.
+pub(crate) fn open_stores(stores: &Stores, applications: &[Application]) -> anyhow::Result<()> {
+    for application in applications {
+        if let Some(settings) = application.session.storage.settings() {
+            stores.of(settings).with_context(|| {
+                format!(
+                    "opening {}, where `{}` keeps sessions",
+                    settings.label(),
+                    application.id.as_str()
+                )
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Each store. One that is away fails the sessions in it only, and taking this process out helps none.
+fn store_parts(stores: &Stores) -> impl Iterator<Item = Part> {
+    stores.health().into_iter().map(|health| Part {
+        name: format!("session store {}", health.name),
+        state: health.trouble.map_or(PartState::Ready, |trouble| {
+            let seconds = SystemClock.now().seconds_from(trouble.since);
+            let lasts = config::shown(Duration::from_secs(seconds));
+            PartState::Degraded(format!("for {lasts}: {}", trouble.error))
+        }),
     })
 }
 

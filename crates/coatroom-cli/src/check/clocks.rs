@@ -14,15 +14,21 @@ pub(super) fn clocks(out: &mut String, application: &Application) -> fmt::Result
     let Some(provider) = &application.provider else {
         return Ok(());
     };
-    let rows = [
-        (
+    let default_life = shown(session.default_token_life);
+    let access_token = match session.storage.is_stateful() {
+        true => (
+            "access token",
+            "its own".to_owned(),
+            format!("calls renew it, shortly before it expires ({default_life} if unsaid)"),
+        ),
+        false => (
             "access token",
             format!("at most {}", shown(session.idle / 2)),
-            format!(
-                "then a call needs a refresh; sooner if it expires ({} if unsaid)",
-                shown(session.default_token_life)
-            ),
+            format!("then a call needs a refresh; sooner if it expires ({default_life} if unsaid)"),
         ),
+    };
+    let rows = [
+        access_token,
         (
             "idle",
             shown(session.idle),

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use coatroom_core::config::Application;
+use coatroom_core::config::{Application, SessionStorage};
 use coatroom_core::cookie::{Cookies, Jar, Kind, LoginTag, MAX_CHUNKS, MAX_PAIR};
 use coatroom_core::session::TRANSACTION_LIFE;
 
@@ -19,8 +19,16 @@ pub(super) fn cookies(out: &mut String, application: &Application) -> fmt::Resul
     let transaction = shown(TRANSACTION_LIFE);
     let login = LoginTag::of("");
     let many = format!("1 to {MAX_CHUNKS}");
+    let storage = &application.session.storage;
+    let (access, parts) = match storage {
+        SessionStorage::Cookie => ("session id, access token", many.as_str()),
+        SessionStorage::CookieWithRevocations(_) => {
+            ("session id, access token, hashes of whose it is", &*many)
+        }
+        SessionStorage::Store(_) => ("session id, handle of its record", "1"),
+    };
     let kinds = [
-        (Kind::Access, "session id, access token", &absolute, many.as_str()),
+        (Kind::Access, access, &absolute, parts),
         (Kind::Session, "refresh token, ID token, claims", &absolute, &many),
         (Kind::Login(login), "one pending sign-in", &transaction, &many),
         (
@@ -35,9 +43,10 @@ pub(super) fn cookies(out: &mut String, application: &Application) -> fmt::Resul
     let cookies = Cookies::new(&application.id, &application.base_path, &application.callback);
     let cookies = cookies.map_err(|_| fmt::Error)?;
     let jar = Jar::new([]);
-    let is_read = |kind: &Kind| match application.provider {
-        Some(_) => true,
-        None => matches!(kind, Kind::Access | Kind::Ended),
+    let is_read = |kind: &Kind| match (&application.provider, kind) {
+        (None, kind) => matches!(kind, Kind::Access | Kind::Ended),
+        (Some(_), Kind::Session | Kind::Refused) => !storage.is_stateful(),
+        (Some(_), _) => true,
     };
     let kinds = kinds.into_iter().filter(|(kind, ..)| is_read(kind));
     let rows = kinds.map(|(kind, holds, life, parts)| {

@@ -36,6 +36,10 @@ pub(super) fn guards(out: &mut String, applications: &[Application]) -> fmt::Res
         ),
         (Class::Navigation, "top-level navigations only, from any site"),
         (
+            Class::Provider,
+            "a signed logout token, or who names a session at the provider; no cookie is read",
+        ),
+        (
             Class::ProxiedNone,
             "no credential is attached; a WebSocket's Origin must be listed where it is sent",
         ),
@@ -49,7 +53,9 @@ pub(super) fn guards(out: &mut String, applications: &[Application]) -> fmt::Res
 fn used_by(application: &Application) -> Vec<Class> {
     let endpoints = Endpoint::ALL
         .into_iter()
-        .filter(|_| application.provider.is_some())
+        .filter(|endpoint| {
+            application.provider.is_some() && endpoint.is_served_with(&application.session.storage)
+        })
         .map(|endpoint| Class::of(&Resolved::Agent(endpoint)));
     let routes = application.routes.iter().enumerate();
     let routes = routes.map(|(index, route)| Class::of(&Resolved::Proxy { index, route }));

@@ -160,7 +160,10 @@ pub(super) fn agent(out: &mut String, application: &Application) -> fmt::Result 
     if application.provider.is_none() {
         return Ok(());
     }
-    let rows = Endpoint::ALL.into_iter().map(|endpoint| {
+    let served = Endpoint::ALL
+        .into_iter()
+        .filter(|endpoint| endpoint.is_served_with(&application.session.storage));
+    let rows = served.map(|endpoint| {
         [
             format!("{}/{}", application.base_path, endpoint.path()),
             endpoint.method().to_string(),

@@ -6,7 +6,7 @@ use std::fmt::{self, Write as _};
 
 /// Writes a table below a heading, or nothing if it has no rows. The last column ends where its
 /// text ends.
-pub(super) fn table<const N: usize>(
+pub(crate) fn table<const N: usize>(
     out: &mut String,
     heading: &str,
     head: [&str; N],

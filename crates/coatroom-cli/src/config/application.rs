@@ -15,6 +15,7 @@ use super::findings::Findings;
 use super::schema;
 use super::schema_tls::HstsSetting;
 use super::secret::Reference;
+use super::store;
 use super::upstream;
 use super::values::{Interval, Named, Size, WholeSeconds};
 
@@ -78,6 +79,13 @@ pub(crate) fn application(
         absolute: app.session.absolute.map(seconds),
         default_token_life: app.session.default_token_life.map(seconds),
         claims: app.session.claims,
+        storage: store::storage(
+            app.session.store,
+            app.session.revocation_store,
+            &at(&["session"]),
+            folder,
+            findings,
+        ),
     };
     let routes = app
         .routes
@@ -170,6 +178,7 @@ fn provider(
         allowed_parameters: written.allowed_parameters,
         leeway: written.leeway.map(seconds),
         timeout: written.timeout.map(interval),
+        logout_token_without_exp: written.logout_token_without_exp,
     }
 }
 

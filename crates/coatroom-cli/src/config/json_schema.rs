@@ -11,9 +11,10 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value};
 
-use super::schema::{ClientAuth, File, ResponseMode, RouteAuth, Store};
+use super::schema::{ClientAuth, File, ResponseMode, RouteAuth};
 use super::schema_tls::{Certificate, Hsts, HstsSetting, Tls, TlsSetting, TlsVersion};
 use super::secret::Reference;
+use super::store::{COOKIE, Store, StoreAddress, StoreSetting};
 use super::upstream::Addresses;
 use super::values::{Interval, Listen, Mode, Named, Size, WholeSeconds};
 
@@ -118,6 +119,9 @@ const WHOLE_SECONDS: &str = "^(?=.)([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9
 const SIZE: &str = "^[0-9]+( ?(B|kB|KB|KiB|MB|MiB|GB|GiB))?$";
 
 const UPSTREAM: &str = r"^(https?://[^?#@\s]+|unix:.+)$";
+
+/// The address of a store, without a password: that is for a reference.
+const STORE: &str = r"^(memory|sqlite:[^:?].*|postgres(ql)?://([^:@/\s]+@)?[^@\s]+|rediss?(\+(cluster|sentinel))?://[^@?#\s]+)$";
 
 const LISTEN: &str = r"^(unix:.+|systemd(:[!-9;-~]+)?|localhost:[0-9]{1,5}|[0-9]{1,3}(\.[0-9]{1,3}){3}:[0-9]{1,5}|\[[0-9A-Fa-f:.]+(%[0-9]+)?\]:[0-9]{1,5})$";
 
@@ -341,7 +345,7 @@ impl JsonSchema for ResponseMode {
     }
 }
 
-impl JsonSchema for Store {
+impl JsonSchema for StoreSetting {
     fn inline_schema() -> bool {
         true
     }
@@ -350,8 +354,33 @@ impl JsonSchema for Store {
         "store".into()
     }
 
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        words(&[("cookie", "In sealed cookies.")])
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let store = generator.subschema_for::<Store>();
+        let word = serde_json::json!({"const": COOKIE});
+        let address = serde_json::json!({"type": "string", "pattern": STORE});
+        json_schema!({
+            "title": "store", "anyOf": [word, address, store],
+            "examples": [COOKIE, "sqlite:sessions.db", {"url": {"env": "REDIS_URL"}}]
+        })
+    }
+}
+
+impl JsonSchema for StoreAddress {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "store_address".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let reference = generator.subschema_for::<Reference>();
+        let address = serde_json::json!({"type": "string", "pattern": STORE});
+        json_schema!({
+            "title": "address of a store", "anyOf": [address, reference],
+            "examples": ["redis://127.0.0.1", {"env": "REDIS_URL"}]
+        })
     }
 }
 
@@ -432,6 +461,8 @@ apps:
             other => panic!("{other:?}"),
         };
         let check = check.expect("the file has a health check");
+        let store = coatroom_core::config::StoreConfig::new(coatroom_core::secret::Secret::new("memory"));
+        let store = store.check().unwrap_or_else(|problems| panic!("{problems:?}"));
         let text = |value: &str| Value::from(value);
         let rows = [
             ("/properties/listen", text(&loaded.listen.to_string())),
@@ -512,6 +543,10 @@ apps:
                 text(&shown(provider.timeout)),
             ),
             (
+                "/$defs/Provider/properties/logout_token_without_exp",
+                Value::from(provider.logout_token_without_exp),
+            ),
+            (
                 "/$defs/HealthCheck/properties/interval",
                 text(&shown(check.interval)),
             ),
@@ -529,6 +564,8 @@ apps:
             ),
             ("/$defs/Provider/properties/response_mode", text("query")),
             ("/$defs/Session/properties/store", text("cookie")),
+            ("/$defs/Store/properties/prefix", text(&store.prefix)),
+            ("/$defs/Store/properties/timeout", text(&shown(store.timeout))),
             ("/$defs/Session/properties/idle", text(&shown(session.idle))),
             (
                 "/$defs/Session/properties/absolute",

@@ -38,13 +38,37 @@ pub(crate) fn secrets(node: &Node, into: &mut Vec<Range<usize>>) {
                 if node.sensitive && !REFERENCES.contains(&entry.key.as_str()) {
                     into.push(entry.key_span.clone());
                 }
-                // The address of a store often has a password in it.
-                if entry.key == "store" && entry.value.text().is_some_and(|text| text.contains(':')) {
-                    into.push(entry.value.span.clone());
-                }
                 secrets(&entry.value, into);
             }
         }
+    }
+}
+
+/// Marks the addresses of stores, which often have a password in them, and what stands in their
+/// place: anything but a plain word such as `cookie`.
+pub(crate) fn mark_stores(node: &mut Node) {
+    match &mut node.kind {
+        Kind::Null | Kind::Scalar { .. } => {}
+        Kind::Sequence(items) => items.iter_mut().for_each(mark_stores),
+        Kind::Mapping(entries) => {
+            for entry in entries {
+                if STORES.contains(&entry.key.as_str()) {
+                    mark_store(&mut entry.value);
+                }
+                mark_stores(&mut entry.value);
+            }
+        }
+    }
+}
+
+fn mark_store(node: &mut Node) {
+    match &mut node.kind {
+        Kind::Scalar { text, .. } if text.bytes().all(|b| b.is_ascii_lowercase()) => {}
+        Kind::Mapping(entries) => entries
+            .iter_mut()
+            .filter(|entry| ["url", "ca"].contains(&entry.key.as_str()))
+            .for_each(|entry| entry.value.mark_sensitive()),
+        Kind::Null | Kind::Scalar { .. } | Kind::Sequence(_) => node.mark_sensitive(),
     }
 }
 
@@ -297,6 +321,9 @@ const HARMLESS: [&str; 52] = [
     "danger_public_admin",
 ];
 
+/// Settings whose values are stores.
+pub(crate) const STORES: [&str; 2] = ["store", "revocation_store"];
+
 /// The ways to name a secret without writing it.
 pub(crate) const REFERENCES: [&str; 4] = ["file", "env", "credential", "command"];
 
@@ -477,6 +504,31 @@ mod tests {
         ] {
             let found: Vec<_> = decorations(line).into_iter().map(|mask| &line[mask]).collect();
             assert_eq!(found, hidden, "{line}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_stores_are_marked_and_words_are_not() {
+        for (store, hidden) in [
+            ("cookie", false),
+            ("cookies", false),
+            ("hunter2", true),
+            ("\"redis://:hunter2@h\"", true),
+            ("[hunter2]", true),
+            ("{url: hunter2}", true),
+            ("{url: {env: hunter2}}", true),
+            ("{url: {hunter2: x}}", true),
+            ("{url: x, ca: hunter2}", true),
+        ] {
+            for key in STORES {
+                let source = format!("session: {{{key}: {store}}}\n");
+                let mut root = super::super::document::parse(&source).expect("YAML");
+                mark_stores(&mut root);
+                let mut masks = Vec::new();
+                secrets(&root, &mut masks);
+                let found = masks.iter().any(|mask| source[mask.clone()].contains("hunter2"));
+                assert_eq!(found, hidden, "{source}");
+            }
         }
     }
 

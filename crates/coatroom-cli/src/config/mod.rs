@@ -24,6 +24,7 @@ mod schema_tls;
 mod secret;
 mod shape;
 mod sources;
+mod store;
 mod summary;
 mod tls;
 mod upstream;
@@ -136,6 +137,7 @@ fn read_and_check(
         }
     };
     let mut masks = Vec::new();
+    mask::mark_stores(&mut root);
     mask::secrets(&root, &mut masks);
     let overrides = overrides::apply(&mut root, source.len(), variables);
     let checked = check(&root, folder, &mut masks);
@@ -218,6 +220,7 @@ fn check(
     peers::limits_of_nobody(&listen, &connections.trusted_peers, &applications, &mut findings);
 
     let replicas = replicas(file.replicas, &mut findings);
+    store::replicated(replicas, &applications, &mut findings);
 
     let found = findings.into_parts();
     let (errors, warnings) = (found.errors, found.warnings);
@@ -403,17 +406,6 @@ fn replicas(written: Option<u16>, findings: &mut Findings<'_>) -> u16 {
                 schema::MAX_REPLICAS
             ),
             "write how many processes share these keys, for example `replicas: 3`".to_owned(),
-        );
-    } else if replicas > 1 {
-        findings.warning(
-            key(&["replicas"]),
-            "the replicas share no memory: where the provider rotates refresh tokens and detects their reuse, a \
-             refresh whose answer is lost and which is repeated at another replica can cost that user the session"
-                .to_owned(),
-            "let the SPA run one refresh at a time (the lock of the client), keep a browser at one replica (balancer \
-             affinity), or give the provider a grace period for rotated tokens; see docs/operations.md, \
-             \"Several replicas\""
-                .to_owned(),
         );
     }
     replicas

@@ -16,6 +16,7 @@ use super::schema::{
     App, Connections, File, Log, Login, Provider, RateLimit, RateLimits, Route, RouteLimit, Session,
 };
 use super::schema_tls::{Certificate, Hsts, Tls};
+use super::store::Store;
 use super::upstream::{HealthCheck, UpstreamTls};
 
 /// The page.
@@ -117,6 +118,14 @@ fn sections() -> Vec<Section> {
             "session.",
             "session-",
             keys_of::<Session>(),
+        ),
+        section(
+            "Store",
+            "Store",
+            "Below `store` or `revocation_store` of an application's `session`.",
+            "store.",
+            "store-",
+            keys_of::<Store>(),
         ),
         section(
             "Rate limits",
@@ -365,6 +374,7 @@ Every setting of the configuration file, made from the types that read it by `co
 | duration | whole numbers with the units `d`, `h`, `m`, `s`, `ms`, the larger first: `30m`, `12h`, `1h30m`, `1500ms` |
 | size | bytes, or with a unit: `4096`, `10MiB`, `1 MB` (`kB`, `KiB`, `MB`, `MiB`, `GB`, `GiB`) |
 | address | an IP address and a port, `localhost:PORT`, or `unix:PATH` |
+| store | `cookie`, an address, or a mapping: [store](#store) |
 | text | one value; quoted where YAML would read something else |
 | reference | where a secret is: [reference](#reference) |
 

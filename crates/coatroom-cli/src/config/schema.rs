@@ -20,6 +20,7 @@ pub(crate) use limits::{
 
 use super::schema_tls::{HstsSetting, TlsSetting};
 use super::secret::Reference;
+use super::store::{COOKIE, StoreSetting};
 use super::upstream::{Addresses, HealthCheck, UpstreamTls};
 use super::values::{
     Interval, Listen, Mode, Named, NotYet, Size, WholeSeconds, Written, shown, size_shown, written,
@@ -245,6 +246,10 @@ pub(crate) struct Provider {
     /// Deadline of one request to the provider.
     #[schemars(extend("default" = shown(defaults::PROVIDER_TIMEOUT)))]
     pub(crate) timeout: Option<Interval>,
+    /// Takes logout tokens without `exp` (OpenID Connect Back-Channel Logout 1.0 §2.4 requires it), for
+    /// providers that send none: for ten minutes after `iat`.
+    #[serde(default)]
+    pub(crate) logout_token_without_exp: bool,
     /// How the authorization response comes back. This version has `query` only.
     #[serde(default, rename = "response_mode")]
     #[schemars(extend("default" = "query"))]
@@ -269,12 +274,16 @@ pub(crate) struct ResponseMode;
 #[derive(Deserialize, JsonSchema, Default)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Session {
-    /// Where sessions are kept. This version has `cookie` only: in sealed cookies, nothing on a server.
-    #[serde(rename = "store")]
-    #[schemars(extend("default" = "cookie"))]
-    _store: Store,
-    /// A session ends this long after the last sign of the user, at the latest, and half as long at the
-    /// earliest. Whole seconds, at least `1m`.
+    /// Where sessions are kept: `cookie`, in sealed cookies and nowhere else, or a store (`memory`, which
+    /// is this process', `sqlite:FILE`, `postgres://…`, `redis://…`), for which the cookie holds a handle.
+    #[schemars(extend("default" = COOKIE))]
+    pub(crate) store: Option<StoreSetting>,
+    /// With `store: cookie`: a store for what has ended and for the memory of refreshes, shared by all
+    /// replicas. Default: each process has its own memory of refreshes, and what ended is known to the browser alone.
+    #[schemars(extend("not" = {"const": COOKIE}))]
+    pub(crate) revocation_store: Option<StoreSetting>,
+    /// A session ends this long after the last sign of the user, at the latest; where sessions are in
+    /// cookies, half as long at the earliest. Whole seconds, at least `1m`.
     #[schemars(extend("default" = shown(defaults::IDLE)))]
     pub(crate) idle: Option<WholeSeconds>,
     /// A session ends this long after the sign-in, whatever happens. Whole seconds, at least `idle`, at
@@ -292,10 +301,6 @@ pub(crate) struct Session {
     #[schemars(skip)]
     _revocable: Option<NotYet>,
 }
-
-/// `store`: only `cookie` in this build.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Store;
 
 /// One route: exactly one target, and who may call it.
 #[derive(Deserialize, JsonSchema)]
@@ -413,9 +418,11 @@ pub(crate) enum Cache {
 /// The keys that are known and refused ([`NotYet`]): no hint offers one.
 pub(crate) const NOT_YET: [&str; 6] = ["forward_auth", "profile", "ca", "revocable", "token", "acme"];
 
-/// Whether a key is such a one among these siblings: `upstream_tls` has a `ca`, `provider` not yet.
+/// Whether a key is such a one among these siblings: `upstream_tls` and stores have a `ca`, `provider`
+/// not yet.
 pub(crate) fn is_not_yet(key: &str, siblings: &[&str]) -> bool {
-    NOT_YET.contains(&key) && !(key == "ca" && siblings.contains(&"server_name"))
+    let has_ca = siblings.contains(&"server_name") || siblings.contains(&"prefix");
+    NOT_YET.contains(&key) && !(key == "ca" && has_ca)
 }
 
 /// What a required key may look like, for the hint when it is missing.
@@ -492,29 +499,6 @@ impl Written for ResponseMode {
     }
 }
 
-impl Written for Store {
-    const EXPECTED: &'static str = "a session store";
-
-    fn from_text(text: &str) -> Result<Self, String> {
-        let name = text.split(':').next().unwrap_or(text);
-        match name {
-            "cookie" if text == "cookie" => Ok(Self),
-            "memory" | "sqlite" | "postgres" | "postgresql" | "redis" | "rediss" | "redis+cluster"
-            | "redis+sentinel" => Err(NO_STORE.to_owned()),
-            _ => Err(
-                "expected the session store `cookie`\nwrite `store: cookie`, or remove the key".to_owned(),
-            ),
-        }
-    }
-
-    fn mapping() -> Option<&'static str> {
-        Some(NO_STORE)
-    }
-}
-
-const NO_STORE: &str =
-    "this build has no server-side session store yet: sessions live in sealed cookies\nwrite `store: cookie`";
-
 impl Written for RouteAuth {
     const EXPECTED: &'static str = "who may call the route";
 
@@ -542,12 +526,6 @@ impl<'d> Deserialize<'d> for ClientAuth {
 }
 
 impl<'d> Deserialize<'d> for ResponseMode {
-    fn deserialize<D: serde::Deserializer<'d>>(deserializer: D) -> Result<Self, D::Error> {
-        written(deserializer)
-    }
-}
-
-impl<'d> Deserialize<'d> for Store {
     fn deserialize<D: serde::Deserializer<'d>>(deserializer: D) -> Result<Self, D::Error> {
         written(deserializer)
     }
@@ -660,7 +638,8 @@ apps:
       allowed_parameters: [organization]
       leeway: 5s
       timeout: 1500ms
-    session: {store: cookie, idle: 30m, absolute: 12h, default_token_life: 5m, claims: [sub]}
+    session: {store: cookie, idle: 30m, absolute: 12h, default_token_life: 5m, claims: [sub],
+              revocation_store: {url: {env: R}, ca: {file: a}, prefix: x, timeout: 1s}}
     routes:
       /api/: {upstream: http://127.0.0.1, strip_prefix: true, auth: optional, methods: [GET], resources: true,
               cache: public, cookies: [a], body_limit: 1 MB, timeout: 1s, connect_timeout: 1s,
@@ -743,27 +722,39 @@ apps:
     }
 
     #[test]
-    fn every_store_but_cookie_is_refused() {
-        let known = "this build has no server-side session store yet: sessions live in sealed cookies";
-        for (store, message) in [
-            ("memory", known),
-            ("sqlite:a.db", known),
-            ("postgres://u:hunter2@h/d", known),
-            ("redis://h", known),
-            ("rediss://h", known),
-            ("redis+cluster://h", known),
-            ("redis+sentinel://h", known),
-            ("{url: {env: REDIS_URL}}", known),
-            ("cookies", "expected the session store `cookie`"),
-            ("cookie:x", "expected the session store `cookie`"),
+    fn stores_of_a_wrong_shape_are_refused() {
+        for (store, path, message) in [
+            ("[redis://h]", "", "expected a store, found a list"),
+            ("", "", "expected a value, found nothing"),
+            ("{prefix: a}", "", "`url` is missing"),
+            (
+                "{url: [redis://h]}",
+                ".url",
+                "expected the address of a store, found a list",
+            ),
+            ("{url: {env: a, file: b}}", ".url", "expected exactly one place"),
+            (
+                "{url: redis://h, ca: a}",
+                ".ca",
+                "a secret is never written here, only where it is",
+            ),
+            (
+                "{url: redis://h, timeout: 2}",
+                ".timeout",
+                "expected a duration: whole numbers with the units d, h, m, s, ms, the larger first",
+            ),
+            ("{url: redis://h, tls: true}", "", "unknown key `tls`"),
         ] {
-            let found = errors(&file(
-                "",
-                &format!("store: '{store}'").replace("'{", "{").replace("}'", "}"),
-                "static: a",
-            ));
-            assert_eq!(found.len(), 1, "{store}: {found:?}");
-            assert_eq!(found[0].1, message, "{store}");
+            for key in ["store", "revocation_store"] {
+                let found = errors(&file("", &format!("{key}: {store}"), "static: a"));
+                assert_eq!(found.len(), 1, "{store}: {found:?}");
+                assert_eq!(
+                    (found[0].0.clone(), found[0].1.as_str()),
+                    (format!("apps.shop.session.{key}{path}"), message),
+                    "{store}"
+                );
+                assert!(!found[0].2.is_empty(), "{store} has a hint");
+            }
         }
     }
 }

@@ -85,15 +85,22 @@ impl ShapeError {
                     hint: hint.to_owned(),
                 }
             }
-            What::Missing(key) => Diagnostic {
-                at: Some(spot(root, id)),
-                path,
-                message: format!("`{key}` is missing"),
-                hint: {
-                    let example = EXAMPLES.iter().find(|(name, _)| *name == key);
-                    format!("add `{key}: {}`", example.map_or("…", |(_, example)| *example))
-                },
-            },
+            What::Missing(key) => {
+                let is_store = path
+                    .last()
+                    .is_some_and(|last| mask::STORES.contains(&last.as_str()));
+                let example = match EXAMPLES.iter().find(|(name, _)| *name == key) {
+                    Some(_) if is_store => "{env: REDIS_URL}",
+                    Some((_, example)) => example,
+                    None => "…",
+                };
+                Diagnostic {
+                    at: Some(spot(root, id)),
+                    path,
+                    message: format!("`{key}` is missing"),
+                    hint: format!("add `{key}: {example}`"),
+                }
+            }
             What::UnknownKey(known) => {
                 let Some((parent, entry)) = entry_of(root, id) else {
                     return Diagnostic {

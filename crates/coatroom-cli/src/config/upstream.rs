@@ -196,7 +196,7 @@ impl<'d> Deserialize<'d> for Addresses {
 }
 
 /// Whether a text is PEM with certificates, each of which can be a root of trust.
-fn holds_authorities(pem: &str) -> bool {
+pub(super) fn holds_authorities(pem: &str) -> bool {
     let mut roots = RootCertStore::empty();
     let all_good = CertificateDer::pem_slice_iter(pem.as_bytes())
         .all(|certificate| certificate.is_ok_and(|certificate| roots.add(certificate).is_ok()));

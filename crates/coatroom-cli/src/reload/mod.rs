@@ -16,11 +16,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use coatroom::TokenHandler;
+use coatroom::store::Stores;
 use coatroom::upstream::Connector;
+use coatroom_core::config::SessionStorage;
 
 use crate::config::{self, Connections, Listen, Loaded, Log, TlsVersion};
 use crate::serve::{CertificateSet, Certificates, Part, PartState, systemd};
-use crate::start::pems;
+use crate::start::{open_stores, pems};
 pub(crate) use watch::Watch;
 
 /// How reloads went.
@@ -42,6 +44,7 @@ pub(crate) struct Reloader {
     /// Sets what is worth a log line; does nothing where the environment says it.
     pub(crate) set_log: Box<dyn Fn(Log) + Send>,
     pub(crate) fixed: Fixed,
+    pub(crate) stores: Arc<Stores>,
     pub(crate) reloads: Arc<Reloads>,
     /// What was said of the configuration that is refused.
     pub(crate) refused_for: Vec<String>,
@@ -263,7 +266,15 @@ impl Reloader {
         // everything that can fail comes first, so that nothing is taken on by half
         let next = loaded.tls.map(|tls| CertificateSet::parse(&pems(tls)));
         let next = next.transpose()?;
+        open_stores(&self.stores, &loaded.applications)?;
+        let sessions: Vec<_> = loaded
+            .applications
+            .iter()
+            .map(|app| app.session.storage.clone())
+            .collect();
         self.handler.reload(loaded.applications, loaded.keys)?;
+        self.stores
+            .retain(sessions.iter().filter_map(SessionStorage::settings));
         if let (Some(certificates), Some(next)) = (&self.certificates, next) {
             certificates.replace(next);
         }
@@ -325,6 +336,7 @@ mod tests {
             certificates: None,
             set_log: Box::new(|_| {}),
             fixed,
+            stores: Arc::new(Stores::new(Arc::new(coatroom::clock::SystemClock))),
             reloads: Arc::default(),
             refused_for: Vec::new(),
         }

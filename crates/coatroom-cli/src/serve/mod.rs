@@ -24,6 +24,7 @@ mod tls;
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,9 +79,14 @@ pub(crate) struct Parts<M> {
     pub(crate) make_service: M,
     /// The state of everything that can fail.
     pub(crate) status: Arc<dyn Fn() -> Vec<Part> + Send + Sync>,
+    /// Resolves when nothing is left that outlives its request.
+    pub(crate) finished: Arc<dyn Fn() -> Finished + Send + Sync>,
     /// The counters as Prometheus text.
     pub(crate) metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
+
+/// What ends once everything is finished.
+pub(crate) type Finished = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A data core, as its service sees it.
 pub(crate) struct Core {
@@ -170,6 +176,7 @@ where
 {
     let _inside = control.enter();
     let parts = build(control.handle())?;
+    let finished = Arc::clone(&parts.finished);
     let tls = config
         .tls
         .map(|(certificates, minimum)| tls::server_config(certificates, minimum))
@@ -320,6 +327,7 @@ where
             while let Some(ending) = endings.recv().await {
                 outcome = outcome.and(ending);
             }
+            finished().await;
             outcome
         };
         failed.and(tokio::select! {

@@ -61,6 +61,7 @@ where
             Ok(Parts {
                 make_service,
                 status: Arc::new(Vec::new),
+                finished: Arc::new(|| Box::pin(std::future::ready(()))),
                 metrics: Arc::new(|| "coatroom_up 1\n".to_owned()),
             })
         };

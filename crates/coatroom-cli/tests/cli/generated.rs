@@ -229,9 +229,34 @@ fn what_is_broken_in_shape_is_refused_by_the_schema_too() {
             "client_id: shop, response_mode: jwt",
         ),
         case(
-            "another store",
+            "a store of no kind",
             "    url:",
-            "    session: {store: memory}\n    url:",
+            "    session: {store: cookies}\n    url:",
+        ),
+        case(
+            "a store with a password",
+            "    url:",
+            "    session: {store: 'redis://:hunter2@h'}\n    url:",
+        ),
+        case(
+            "a store with a password below url",
+            "    url:",
+            "    session: {store: {url: 'postgres://u:hunter2@h/d'}}\n    url:",
+        ),
+        case(
+            "a revocation store of no kind",
+            "    url:",
+            "    session: {revocation_store: cookie}\n    url:",
+        ),
+        case(
+            "a store without an address",
+            "    url:",
+            "    session: {store: {prefix: a}}\n    url:",
+        ),
+        case(
+            "a prefix with a blank",
+            "    url:",
+            "    session: {store: {url: memory, prefix: a b}}\n    url:",
         ),
         case(
             "a number without a unit",

@@ -20,6 +20,7 @@
 //! The folder is written as `[DIR]`. `COATROOM_TRANSCRIPTS=write` writes what came instead of
 //! comparing it; the canary test then still applies.
 
+mod documented;
 mod generated;
 
 use std::fmt::Write as _;

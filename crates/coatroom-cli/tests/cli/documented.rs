@@ -1,0 +1,63 @@
+//! The snippets of docs/configuration.md about stores pass `coatroom check` without a warning.
+
+use std::path::Path;
+use std::process::Command;
+
+const FILE: &str = "
+keys: [{file: coatroom.key}]
+apps:
+  shop:
+    url: https://shop.example.com
+    provider: {issuer: https://login.example.com, client_id: shop, client_secret: {env: SHOP_CLIENT_SECRET}}
+    routes: {/api/: {upstream: http://127.0.0.1:5000}}
+";
+
+#[test]
+fn every_store_of_the_guide_passes_the_check() {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
+    let guide = std::fs::read_to_string(guide).expect("the guide");
+    let section = guide
+        .split_once("### Where sessions are kept")
+        .and_then(|(_, rest)| rest.split("\n### ").next())
+        .expect("the section");
+    let snippets: Vec<_> = section
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert!(snippets.len() >= 5, "the snippets are there");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    super::write_file(
+        &folder.path().join("coatroom.key"),
+        &super::key_of("coatroom.key"),
+        "600",
+    );
+    super::write_file(
+        &folder.path().join("redis.url"),
+        "rediss://coatroom:x@cache.example.com",
+        "600",
+    );
+    let made = rcgen::generate_simple_self_signed(["a.example.com".to_owned()]).expect("a certificate");
+    super::write_file(&folder.path().join("redis-ca.pem"), &made.cert.pem(), "644");
+    for snippet in snippets {
+        let indented: String = snippet.lines().map(|line| format!("    {line}\n")).collect();
+        super::write_file(
+            &folder.path().join("coatroom.yaml"),
+            &format!("{FILE}{indented}"),
+            "600",
+        );
+        let output = Command::new(env!("CARGO_BIN_EXE_coatroom"))
+            .args(["check", "--config", "coatroom.yaml"])
+            .current_dir(folder.path())
+            .env("SHOP_CLIENT_SECRET", "x")
+            .env("REDIS_URL", "rediss://:x@cache.example.com")
+            .env(
+                "DATABASE_URL",
+                "postgres://coatroom:x@db.example.com/coatroom?sslmode=verify-full",
+            )
+            .output()
+            .expect("the binary runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "{snippet}\n{said}");
+    }
+}
