@@ -1,6 +1,6 @@
 # The few commands. Each target installs what it needs (Debian's packages, npm packages, crates).
 
-.PHONY: demo demo-check test lint e2e load figures attacks bench bench-core bench-instructions build
+.PHONY: demo demo-check test lint e2e load race faults soak figures attacks bench bench-core bench-instructions build
 
 ## Builds, starts a provider, an API and Coatroom, and says what to open. HTTPS=1 for Safari among others.
 demo: build demo/node_modules/.package-lock.json
@@ -13,8 +13,8 @@ demo-check: build
 
 ## Everything that must pass: unit, in-process and end-to-end tests.
 test: build
-	cargo test --workspace
 	e2e/install.sh
+	cargo test --workspace
 	cd e2e && npm test
 
 ## Formatting and lints.
@@ -31,6 +31,22 @@ e2e: build
 load: build
 	e2e/install.sh
 	node e2e/load/run.js --long
+
+## A thousand users whose tokens ran out, through three replicas, over each store: one refresh each; twenty minutes.
+## One race alone: make race RACE='--store postgres --kill'
+race: build
+	e2e/install.sh
+	node e2e/race/run.js $(or $(RACE),--all)
+
+## Every fault of every store and of the provider, and what users see; writes docs/outages.md; fifteen minutes.
+faults: build
+	e2e/install.sh
+	node e2e/faults/run.js $(FAULTS)
+
+## Two replicas and a store under a mixed load with faults: memory and open files stay flat.
+soak: build
+	e2e/install.sh
+	node e2e/soak/run.js --minutes $(or $(MINUTES),20)
 
 ## How fast it starts, how large it is.
 figures: build

@@ -15,10 +15,11 @@ const SLOW_MILLISECONDS = 3000;
  *
  * `requests` holds `{method, url, headers, bodyLength, at}` of every request, with the headers as they came:
  * only tests may look at it, no answer is made of it.
+ * `keepAliveMilliseconds`: how long a connection may idle before the API closes it.
  * `observe` hears of every answered request: `{method, path, status, token, cookies}`, the last two as booleans.
  */
 export async function startApi({
-  host = '127.0.0.1', port = 0, slowMilliseconds = SLOW_MILLISECONDS, observe = () => {},
+  host = '127.0.0.1', port = 0, slowMilliseconds = SLOW_MILLISECONDS, keepAliveMilliseconds, observe = () => {},
 } = {}) {
   const requests = [];
   const server = createServer((request, response) => {
@@ -29,6 +30,7 @@ export async function startApi({
       if (error.code !== 'ECONNRESET') console.error(`api: ${error.message}`);
     });
   });
+  if (keepAliveMilliseconds) server.keepAliveTimeout = keepAliveMilliseconds;
   await listen(server, port, host);
   port = server.address().port;
   return { url: `http://${host}:${port}`, port, requests, ...outage(server, port, host), close: () => closeServer(server) };

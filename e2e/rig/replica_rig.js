@@ -142,8 +142,8 @@ function newKeys() {
   return { keys: [{ ...privateKey.export({ format: 'jwk' }), kid: `rsa-${randomUUID()}`, use: 'sig' }] };
 }
 
-/** One process of several. */
-class Replica {
+/** One process of several, of a rig that has `onStop` and `configurationOf`. */
+export class Replica {
   #rig;
   #process;
   #logs = [];
@@ -176,6 +176,12 @@ class Replica {
 
   signal(name) {
     this.#process.signal(name);
+  }
+
+  /** SIGKILL, until it is gone. */
+  kill() {
+    this.#process.signal('SIGKILL');
+    return this.#process.gone();
   }
 
   async restart(wait = 'ready') {

@@ -23,12 +23,22 @@ export class Unexpected extends Error {
 
 export class User {
   #jar = new Jar();
-  #agent = new Agent({ keepAlive: true, maxSockets: 6, timeout: TIMEOUT });
+  #agent;
+  #timeout;
   #refreshing = null;
   #refreshedAt = 0;
 
-  /** @param {{name: string, url: string, onEvent?: (event: string) => void}} options `url`: the application's origin */
-  constructor({ name, url, onEvent = () => {} }) {
+  /**
+   * @param {object} options
+   * @param {string} options.name
+   * @param {string} options.url the application's origin
+   * @param {(event: string) => void} [options.onEvent]
+   * @param {number} [options.sockets] requests that are under way at once
+   * @param {number} [options.timeout] milliseconds without an answer
+   */
+  constructor({ name, url, onEvent = () => {}, sockets = 6, timeout = TIMEOUT }) {
+    this.#agent = new Agent({ keepAlive: true, maxSockets: sockets, timeout });
+    this.#timeout = timeout;
     this.name = name;
     this.url = url;
     this.onEvent = onEvent;
@@ -192,7 +202,7 @@ export class User {
           });
         });
       });
-      outgoing.setTimeout(TIMEOUT, () => outgoing.destroy(new Error(`${method} ${target.pathname}: no answer in ${TIMEOUT} ms`)));
+      outgoing.setTimeout(this.#timeout, () => outgoing.destroy(new Error(`${method} ${target.pathname}: no answer in ${this.#timeout} ms`)));
       outgoing.on('error', reject);
       outgoing.end(body);
     });
