@@ -276,7 +276,7 @@ pub(crate) struct ApiAnchor {
     pub(crate) ends_at: UnixTime,
     pub(crate) honoured_until: UnixTime,
     pub(crate) holds: Holds<Authorization>,
-    pub(crate) facts: Option<Facts>,
+    pub(crate) facts: Option<Box<Facts>>,
 }
 
 /// What leads from an anchor to the access token.
@@ -299,7 +299,7 @@ impl ApiAnchor {
                 Some(handle) => Holds::Handle(Handle::from_bytes(*handle)),
                 None => Holds::Token(Authorization::unpack(record.access_token)?),
             },
-            facts: record.facts(),
+            facts: record.facts().map(Box::new),
         })
     }
 }

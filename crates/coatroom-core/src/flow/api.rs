@@ -27,10 +27,6 @@ use crate::time::UnixTime;
 use crate::tombstones::Tombstones;
 
 /// What a call to a route comes to.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large one is the hot path, which allocates nothing"
-)]
 pub enum Outcome<'a> {
     /// It is decided.
     Decided(Decision<'a>),
@@ -52,7 +48,8 @@ pub struct Chore {
 pub struct Decision<'a> {
     trusted: TrustedRequest<'a>,
     forward: Option<Forward>,
-    chore: Option<Chore>,
+    /// Rare, and boxed: a decision is moved often.
+    chore: Option<Box<Chore>>,
 }
 
 /// Proof that a request may carry the session's token. Exists only for a trusted request whose
@@ -245,9 +242,10 @@ impl<'a, K: Opens> Proxy<'a, K> {
                         id: anchor.id,
                         ends_at,
                         honoured_until,
-                        created_at: anchor.facts.map(|facts| facts.created_at),
+                        created_at: anchor.facts.as_ref().map(|facts| facts.created_at),
                         marks: anchor
                             .facts
+                            .as_ref()
                             .map(|facts| [Some(facts.user), facts.at_provider])
                             .unwrap_or_default(),
                     },
@@ -303,16 +301,18 @@ impl<'a, K: Opens> Proxy<'a, K> {
         let renew = live.refresh_at <= now && !live.renewing;
         // often enough for the idle limit, and no more
         let touch = live.last_active.plus(live.idle / 10) <= now;
-        let chore = (renew || touch).then(|| Chore {
-            lookup: Lookup::record_of(id, handle, self.app, false),
-            renew,
-            touch: touch.then(|| {
-                let until = now.plus(live.idle).min(live.ends_at);
-                (
-                    now,
-                    Duration::from_secs(until.seconds_from(now)).saturating_add(SLACK),
-                )
-            }),
+        let chore = (renew || touch).then(|| {
+            Box::new(Chore {
+                lookup: Lookup::record_of(id, handle, self.app, false),
+                renew,
+                touch: touch.then(|| {
+                    let until = now.plus(live.idle).min(live.ends_at);
+                    (
+                        now,
+                        Duration::from_secs(until.seconds_from(now)).saturating_add(SLACK),
+                    )
+                }),
+            })
         });
         live.renewing |= renew;
         if touch {
@@ -395,7 +395,7 @@ impl<'a, K: Opens> Proxy<'a, K> {
 /// What is known of a session, for one call.
 enum Judged {
     /// With this token; when the session and the token end, where the anchor does not say.
-    Forward(Authorization, Option<(UnixTime, UnixTime)>, Option<Chore>),
+    Forward(Authorization, Option<(UnixTime, UnixTime)>, Option<Box<Chore>>),
     Lookup(Lookup),
     Ended(&'static str),
 }
@@ -420,7 +420,7 @@ impl<'a> Outcome<'a> {
 impl Decision<'_> {
     /// What is to be done beside the call, once.
     pub fn take_chore(&mut self) -> Option<Chore> {
-        self.chore.take()
+        self.chore.take().map(|chore| *chore)
     }
 
     /// The session whose token is attached, if one is.
