@@ -13,6 +13,7 @@ import { until } from '../rig/wait.js';
 const SHORT_LIFE = 3;
 const LONG_LIFE = 3_600;
 const RECOVERY_LIMIT = 60_000;
+const COPY_LIMIT = 12_000;
 const PATH = '/api/orders';
 /** Of a script that has a copy of somebody's cookies. */
 const COPIED = { 'sec-fetch-dest': 'empty', 'sec-fetch-mode': 'cors', 'sec-fetch-site': 'same-origin', 'token-handler-version': '1' };
@@ -124,12 +125,26 @@ export async function observe(fleet, fault, index) {
   const isToldSo = logout.outcome === '200';
   if (!isToldSo) await outcomeOf(() => leaver.agent('POST', '/logout'));
   if ((await leaver.session()).is_logged_in) problems.push('somebody who signed out is signed in');
-  const ofCopy = await outcomeOf(() => request(`${fleet.url}${PATH}`, { headers: { ...COPIED, cookie: copy, origin: fleet.url } }));
+  const copyLives = isToldSo ? await lifeOf(() => outcomeOf(() => (
+    request(`${fleet.url}${PATH}`, { headers: { ...COPIED, cookie: copy, origin: fleet.url } })
+  )), endedAt) : 0;
   await newcomer.signIn().catch((error) => problems.push(`no sign-in afterwards: ${error.message}`));
   return {
     at: fault.at, fault: fault.name, mayLose: fault.mayLose, call, staleCall, session, refresh, logout, start, arrival,
-    recovery, lost: lost.length, copyLives: isToldSo && ofCopy === '200', problems,
+    recovery, lost: lost.length, copyLives, problems,
   };
+}
+
+/** For how long after `since` it passes, in milliseconds: zero if not even once, null if longer than anybody waits. */
+async function lifeOf(call, since) {
+  let last = 0;
+  while (Date.now() - since < COPY_LIMIT || last === 0) {
+    if (await call() !== '200') return last;
+    last = Date.now() - since;
+    if (last >= COPY_LIMIT) break;
+    await pause(250);
+  }
+  return null;
 }
 
 /** What is begun and not waited for before users are looked at. */
@@ -155,7 +170,7 @@ async function outcomeOf(work) {
     const { status, headers, json } = await work();
     const location = headers?.location && new URL(headers.location, 'http://none.invalid').searchParams.get('login_error');
     const code = headers?.['token-handler-error'] ?? location;
-    const isOut = headers?.['content-type'] === 'application/json' && /^\{"is_logged_in":false/.test(JSON.stringify(json()));
+    const isOut = headers?.['content-type'] === 'application/json' && json()?.is_logged_in === false;
     return [status, code, isOut && 'signed out'].filter(Boolean).join(' ');
   } catch (error) {
     return error.code ?? error.message;

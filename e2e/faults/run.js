@@ -26,9 +26,12 @@ for (const store of values.store ?? ['cookie', ...Object.keys(STORES).filter(isI
   const rows = await run(store);
   console.log(`\n${store}\n\n${tableOf(rows).join('\n')}\n`);
   if (rows.some(({ problems }) => problems.length > 0)) process.exitCode = 1;
-  if (!isDry) await writeFile(join(RESULTS, `${store}.json`), `${JSON.stringify({ store, rows }, null, 2)}\n`);
+  if (!isDry) await writeFile(join(RESULTS, `${store}.json`), `${JSON.stringify({ store, rows })}\n`);
 }
 if (!isDry) await writePage();
+
+// A connection that a fault left half open would keep this process for ever.
+process.exit();
 
 async function run(store) {
   const fleet = new Fleet();

@@ -42,7 +42,7 @@ export function tableOf(rows) {
     `| ${head.join(' | ')} |`,
     `|${'---|'.repeat(head.length)}`,
     ...rows.map((row) => `| ${[
-      `${row.at} ${row.fault}`, ...COLUMNS.map(([key]) => cell(row[key]) + (key === 'logout' && row.copyLives ? '; a copy lives on' : '')), span(row.recovery), signedOut(row),
+      `${row.at} ${row.fault}`, ...COLUMNS.map(([key]) => cell(row[key]) + (key === 'logout' ? copied(row) : '')), span(row.recovery), signedOut(row),
     ].join(' | ')} |`),
   ];
 }
@@ -51,6 +51,12 @@ function cell({ outcome, milliseconds }) {
   const [status, code, ...more] = outcome.split(' ');
   const text = [status, code && (/^[a-z_]+$/.test(code) && code.includes('_') ? `\`${code}\`` : code), ...more].filter(Boolean).join(' ');
   return milliseconds >= 750 ? `${text} after ${rounded(milliseconds)}` : text;
+}
+
+/** How long a copy of the cookies was good after the fault. */
+function copied({ copyLives }) {
+  if (copyLives === null) return '; a copy lives on';
+  return copyLives === 0 ? '' : `; a copy lives for ${(Math.ceil(copyLives / 1_000))} s more`;
 }
 
 function signedOut({ lost, mayLose, problems }) {

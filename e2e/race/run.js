@@ -69,7 +69,7 @@ async function run({ store, revocationStore, replicas = isAlone(store) ? 1 : 3, 
     const result = await race(fleet, form, (text) => console.error(`… ${name}: ${text}`));
     const found = objections(result, form);
     const record = { name, store, revocationStore, replicas, ...form, ...result, objections: found, at: new Date().toISOString() };
-    await writeFile(join(RESULTS, `${name}.json`), `${JSON.stringify(record, null, 2)}\n`);
+    await writeFile(join(RESULTS, `${name}.json`), `${JSON.stringify(record)}\n`);
     if (found.length > 0) console.error((await fleet.report()).join('\n'));
     return { name, result, found };
   } finally {

@@ -51,7 +51,7 @@ try {
   tell({ account, faults, processes });
   await mkdir(RESULTS, { recursive: true });
   const record = { store: values.store, minutes, users: Number(values.users), rate: Number(values.rate), isGood, account, faults, processes, samples };
-  await writeFile(join(RESULTS, `${values.store}.json`), `${JSON.stringify(record, null, 1)}\n`);
+  await writeFile(join(RESULTS, `${values.store}.json`), `${JSON.stringify(record)}\n`);
   if (!isGood) console.log((await fleet.report()).join('\n'));
   process.exitCode = isGood ? 0 : 1;
 } finally {
