@@ -20,7 +20,7 @@ const ACCESS_TOKEN_LIFE = 20;
 const WARM_UP = 0.3;
 /** What counts as flat over the rest of the run. */
 const FLAT = { kilobytes: 8_192, share: 0.1, files: 24 };
-const FAULT = { first: 30_000, every: 45_000, lasts: 4_000 };
+const FAULT = { first: 30_000, every: 45_000, lasts: 4_000, after: 6_500 };
 
 const { values } = parseArgs({
   options: {
@@ -83,7 +83,7 @@ async function disturb(crowd, startedAt, isRunning) {
     await kind.end();
     await until('users get answers again', () => crowd.isWell(), { timeout: 30_000 });
     // Whoever was told to come again does within this.
-    await pause(FAULT.lasts);
+    await pause(FAULT.after);
     crowd.fault = null;
     counts[kind.name] = (counts[kind.name] ?? 0) + 1;
   }
@@ -124,7 +124,7 @@ function slope(points) {
 }
 
 function tell({ account, faults, processes }) {
-  const { failures, ...counts } = account;
+  const { failures, losses, ...counts } = account;
   console.log(`${minutes} minutes, ${values.users} users, at most ${values.rate} operations/s, store ${values.store}\n`);
   for (const [what, count] of Object.entries(counts)) console.log(`${what.padEnd(12)}${String(count).padStart(8)}`);
   for (const [what, count] of Object.entries(faults)) console.log(`fault: ${what} × ${count}`);
@@ -132,5 +132,5 @@ function tell({ account, faults, processes }) {
     console.log(`${name}: memory ${kilobytes.first} → ${kilobytes.last} kB (rise after the warm-up ${kilobytes.rise}), `
       + `files ${files.first} → ${files.last} (most ${files.most}, rise ${files.rise}): ${isFlat ? 'flat' : 'NOT flat'}`);
   }
-  for (const failure of failures) console.log(`  ${failure}`);
+  for (const failure of [...losses, ...failures]) console.log(`  ${failure}`);
 }

@@ -10,11 +10,12 @@ import { until } from '../rig/wait.js';
 
 const OVER = new Set(['session_expired', 'unauthorized']);
 const NOTICE = 5_000;
+const SAME_SECOND = 1_100;
 
 export class Crowd {
   /** `failures` holds the first few, to be told. */
   account = {
-    calls: 0, refreshes: 0, 'sign-ins': 0, 'sign-outs': 0, everywhere: 0, 'put off': 0, failed: 0, lost: 0, failures: [],
+    calls: 0, refreshes: 0, 'sign-ins': 0, 'sign-outs': 0, everywhere: 0, 'put off': 0, failed: 0, lost: 0, failures: [], losses: [],
   };
 
   /** What is broken at the moment, or null. */
@@ -106,13 +107,16 @@ export class Crowd {
     const other = this.fleet.user(member.user.name);
     await this.#attempted('logout everywhere', async () => {
       await other.signIn();
+      // whatever comes of it: what was begun may have happened
+      member.isIn = false;
       const answer = await member.user.agent('POST', '/logout', 'everywhere=true');
       if (answer.status !== 200) throw new Error(`logout everywhere: ${answer.status}`);
-      member.isIn = false;
       await until('the other browser is signed out, too', async () => !(await other.session()).is_logged_in, { timeout: NOTICE });
       this.account.everywhere += 1;
     });
     other.close();
+    // A sign-in of the very second of it is taken for one that it was to end.
+    await pause(SAME_SECOND);
   }
 
   async #attempted(what, work) {
@@ -133,7 +137,7 @@ export class Crowd {
       if (isOut) {
         member.isIn = false;
         this.account.lost += 1;
-        this.#note(what, `signed out (${code ?? 'is_logged_in: false'})`);
+        this.account.losses.push(`${new Date().toISOString()} ${member.user.name} ${what}: ${code ?? 'is_logged_in: false'} (${this.fault ?? 'nothing broken'})`);
       } else if (answer.status !== 200) {
         this.#refused(what, [answer.status, code].filter(Boolean).join(' '), before);
       }
