@@ -163,7 +163,9 @@ mod tests {
     use super::*;
     use crate::cookie::testing::{Browser, keys, plaintext, shop};
     use crate::cookie::{Jar, Kind};
+    use crate::flow::known::Known;
     use crate::headers::Authorization;
+    use crate::seal::Handle;
     use crate::secret::Secret;
     use crate::session::Holds;
 
@@ -197,6 +199,42 @@ mod tests {
         with(cookie, |candidate| {
             memo.recall(candidate, now).map(|anchor| anchor.id)
         })
+    }
+
+    /// Whoever can seal anchors may name anybody's session in one, with a handle of their own.
+    #[test]
+    fn what_is_known_of_a_session_is_for_its_handle_alone() {
+        let (handle, other) = (Handle::from_bytes([1; 32]), Handle::from_bytes([2; 32]));
+        let mut memo = AnchorMemo::default();
+        memo.learn(KnownSession {
+            id: SessionId([7; 16]),
+            handle: Some(handle.clone()),
+            read_at: NOW,
+            state: Known::Ended("signed out"),
+        });
+        let known = memo.known(SessionId([7; 16]), NOW).expect("known");
+        assert!(known.is_of(&handle) && !known.is_of(&other));
+        assert!(memo.known(SessionId([8; 16]), NOW).is_none());
+        assert!(memo.known(SessionId([7; 16]), UnixTime(NOW.0 + STALE)).is_none());
+    }
+
+    #[test]
+    fn a_session_that_ended_here_empties_what_is_known() {
+        let known = KnownSession {
+            id: SessionId([7; 16]),
+            handle: None,
+            read_at: NOW,
+            state: Known::Clear,
+        };
+        let mut memo = AnchorMemo::default();
+        memo.at_generation(1);
+        memo.learn_at(&known, 1);
+        assert!(memo.known(known.id, NOW).is_some());
+        memo.at_generation(2);
+        assert!(memo.known(known.id, NOW).is_none());
+        // asked for before it ended, answered after
+        memo.learn_at(&known, 1);
+        assert!(memo.known(known.id, NOW).is_none());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Sessions in cookies whose ends are in a store: real sign-out, and one refresh for all replicas.
 
+use coatroom_core::config::SessionStorage;
 use http::{Method, StatusCode};
 
 use crate::support::Rig;
@@ -120,4 +121,39 @@ async fn a_hot_call_asks_once_in_two_seconds() {
     }
     store.set_away(false);
     assert_eq!(store.writes(), before);
+}
+
+#[tokio::test]
+async fn a_store_that_is_not_configured_any_more_has_no_say() {
+    let rig = Rig::with_revocations().await;
+    let mut browser = rig.signed_in().await;
+    let without = rig.replica_with(SessionStorage::Cookie, |_| {});
+    let mut moved = moved(&browser, &without);
+    assert_eq!(call(&mut moved).await, passed());
+    assert_eq!(call(&mut browser).await, passed());
+}
+
+#[tokio::test]
+async fn a_users_refresh_that_joins_a_timers_is_still_a_users() {
+    let rig = Rig::with_revocations().await;
+    let mut browser = rig.signed_in().await;
+    rig.advance(200);
+    rig.provider.hold_tokens();
+    let (timer, user) = (browser.clone(), browser.clone());
+    let timer = tokio::spawn(async move {
+        timer
+            .fetch_late(Method::POST, "/auth/refresh", "background=true")
+            .await
+    });
+    rig.until(|| rig.provider.count("refresh_token", 200) == 1).await;
+    let user = tokio::spawn(async move { user.fetch_late(Method::POST, "/auth/refresh", "").await });
+    rig.settle().await;
+    rig.provider.release_tokens();
+    let timer = timer.await.expect("no panic");
+    let user = user.await.expect("no panic");
+    assert_eq!(timer.json()["session"]["idle_expires_in"], 1600);
+    assert_eq!(user.json()["session"]["idle_expires_in"], 1800);
+    assert_eq!(rig.provider.count("refresh_token", 200), 1);
+    browser.store(&user.headers);
+    assert_eq!(call(&mut browser).await, passed());
 }

@@ -474,3 +474,22 @@ async fn a_refresh_that_the_store_cannot_take_is_not_lost() {
     assert_eq!(call(&mut browser).await, passed());
     assert_eq!(rig.provider.count("refresh_token", 200), 1);
 }
+
+#[tokio::test]
+async fn an_instance_that_only_forwards_keeps_to_the_agents_idle_limit() {
+    let rig = Rig::stored().await;
+    let rig = rig.replica_with(rig.storage(), |config| {
+        config.session.idle = Some(Duration::from_secs(8 * 3600));
+    });
+    rig.provider.script().expires_in = Some(6 * 3600);
+    let proxy = rig.proxy_only();
+    let browser = rig.signed_in().await;
+    let mut through = moved(&browser, &proxy);
+    assert_eq!(call(&mut through).await, passed());
+    // longer than the limit that an instance without an agent would have by itself
+    rig.advance(5 * 3600);
+    assert_eq!(call(&mut through).await, passed());
+    rig.settle().await;
+    rig.advance(3600 / 2);
+    assert_eq!(call(&mut through).await, passed());
+}

@@ -111,6 +111,21 @@ impl Rig {
         Self::of(provider, clock, store, storage, |_| {})
     }
 
+    /// Another process with the same keys and other settings, at the same provider and store.
+    pub(crate) fn replica_with(
+        &self,
+        storage: SessionStorage,
+        change: impl FnOnce(&mut ApplicationConfig),
+    ) -> Self {
+        let (provider, clock) = (self.provider.clone(), self.clock.clone());
+        Self::of(provider, clock, self.store.clone(), storage, change)
+    }
+
+    /// Where its sessions are.
+    pub(crate) fn storage(&self) -> SessionStorage {
+        self.storage.clone()
+    }
+
     /// The same with something between the service and its store.
     pub(crate) fn behind(&self, store: Arc<dyn SessionStore>) -> Self {
         let (provider, clock) = (self.provider.clone(), self.clock.clone());
