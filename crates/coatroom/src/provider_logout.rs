@@ -15,7 +15,7 @@ use coatroom_core::store::{Ended, Record, RecordKey};
 
 use crate::agent::{AgentCall, converse};
 use crate::handler::{Agent, Shared};
-use crate::store::{SessionStore, StoreError};
+use crate::store::SessionStore;
 
 /// A store, and what opens the part of a record that tells whose it is.
 #[derive(Clone, Copy)]
@@ -94,16 +94,16 @@ async fn end(
 pub(crate) async fn serve(kept: Kept<'_>, logout: &ProviderLogout) -> Result<Vec<SessionMetadata>, Error> {
     let Kept { store, metadata } = kept;
     if let Some(once) = &logout.once {
-        let known = store.recall(&[once.key]).await.map_err(unavailable)?;
+        let known = store.recall(&[once.key]).await?;
         if known.iter().any(Option::is_some) {
             return Err(Error::LogoutTokenInvalid("it was used before (`jti`)"));
         }
     }
     let marks = logout.marks();
-    store.mark(&marks).await.map_err(unavailable)?;
+    store.mark(&marks).await?;
     let mut sessions: Vec<SessionMetadata> = Vec::new();
     for index in logout.indexes() {
-        for (key, record) in store.list(&index).await.map_err(unavailable)? {
+        for (key, record) in store.list(&index).await? {
             let found = metadata(&key, &record);
             // a record that nobody can read is nobody's session
             if found
@@ -112,7 +112,7 @@ pub(crate) async fn serve(kept: Kept<'_>, logout: &ProviderLogout) -> Result<Vec
             {
                 continue;
             }
-            store.delete(&key).await.map_err(unavailable)?;
+            store.delete(&key).await?;
             if let Some(session) = found
                 && sessions.iter().all(|known| known.id != session.id)
             {
@@ -125,20 +125,13 @@ pub(crate) async fn serve(kept: Kept<'_>, logout: &ProviderLogout) -> Result<Vec
         .map(|mark| Ended::Marked(mark.key))
         .chain(sessions.iter().map(|session| Ended::Session(session.id)))
         .collect();
-    store.announce(&ended).await.map_err(unavailable)?;
+    store.announce(&ended).await?;
     if let Some(once) = &logout.once {
         // a call that is repeated while the first one is under way does the same once more, harmlessly
         let life = once.life.max(SHORTEST_MEMORY);
-        store.remember(&once.key, USED, life).await.map_err(unavailable)?;
+        store.remember(&once.key, USED, life).await?;
     }
     Ok(sessions)
-}
-
-fn unavailable(error: StoreError) -> Error {
-    Error::StoreUnavailable {
-        reason: error.0,
-        retry_after: RETRY_AFTER,
-    }
 }
 
 /// What stands under the name of a logout token that was used; it says nothing.
@@ -146,9 +139,6 @@ const USED: &[u8] = &[1];
 
 /// No store keeps anything for no time.
 const SHORTEST_MEMORY: Duration = Duration::from_secs(1);
-
-/// When a provider may try again, in seconds: about as long as a store takes to fail over.
-const RETRY_AFTER: u32 = 5;
 
 #[cfg(test)]
 mod tests {
@@ -167,6 +157,7 @@ mod tests {
     use coatroom_core::time::UnixTime;
 
     use super::*;
+    use crate::store::StoreError;
     use crate::store::{Cursor, StoreFuture};
 
     const NOW: UnixTime = UnixTime(1_800_000_000);
@@ -196,7 +187,7 @@ mod tests {
         ) -> StoreFuture<'static, T> {
             let mut state = self.state.lock().expect("no test panicked here");
             let outcome = match state.breaks_after {
-                Some(after) if state.asked.len() >= after => Err(StoreError("gone".to_owned())),
+                Some(after) if state.asked.len() >= after => Err(StoreError::Unavailable("gone".to_owned())),
                 _ => {
                     state.asked.push(what);
                     Ok(work(&mut state))

@@ -34,7 +34,7 @@ pub(crate) use worlds::{renew, renew_shared};
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         Self::StoreUnavailable {
-            reason: error.0,
+            reason: error.reason().to_owned(),
             retry_after: RETRY_AFTER,
         }
     }
@@ -476,7 +476,7 @@ impl Hearing {
         ends: &SessionEnds,
     ) -> Result<(), StoreError> {
         let (cursor, ended) = match store.ended_since(self.cursor.as_ref()).await {
-            Err(error) if error.is_of_an_old_cursor() => {
+            Err(StoreError::CursorTooOld) => {
                 // nobody knows any more what ended meanwhile: nothing that was remembered counts
                 ends.forget();
                 self.cursor = None;

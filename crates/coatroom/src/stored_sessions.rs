@@ -106,7 +106,7 @@ impl StoredSessions {
             metadata: &metadata,
         };
         serve(kept, logout).await.map_err(|error| match error {
-            Error::StoreUnavailable { reason, .. } => StoreError(reason).into(),
+            Error::StoreUnavailable { reason, .. } => StoreError::Unavailable(reason).into(),
             other => StoredSessionsError::Application(other),
         })
     }

@@ -153,7 +153,8 @@ impl Guarded {
                 Some(Err(_)) => Outcome::Failed,
                 None => Outcome::Late,
             };
-            let answer = answer.unwrap_or_else(|| Err(StoreError("no answer in time".to_owned())));
+            let answer =
+                answer.unwrap_or_else(|| Err(StoreError::Unavailable("no answer in time".to_owned())));
             self.counts[operation as usize].add(outcome, Some(took));
             turn.over(answer.as_ref().err());
             answer
@@ -178,7 +179,7 @@ impl Guarded {
             let rests = now < state.rests_until && state.rests_until <= now.saturating_add(REST);
             if rests || state.is_probed || operation == Operation::Purge {
                 self.counts[operation as usize].add(Outcome::Resting, None);
-                return Err(StoreError(format!(
+                return Err(StoreError::Unavailable(format!(
                     "it rests after failures: {}",
                     state.last_error
                 )));
@@ -195,7 +196,8 @@ impl Guarded {
 
     fn note(&self, turn: &Turn<'_>, error: Option<&StoreError>) {
         let mut state = self.state();
-        let Some(StoreError(error)) = error else {
+        // what cannot be read is no outage: one record of a newer version would take it from everybody
+        let Some(StoreError::Unavailable(error)) = error else {
             let since = state.since.take();
             state.failures = 0;
             drop(state);
@@ -540,6 +542,14 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn what_cannot_be_read_is_an_error_and_no_outage() {
+        let fixture = fixture();
+        fixture.scripted.behave(Behaviour::Garbles);
+        assert_eq!(fixture.pings(10).await, (vec![false; 10], 10));
+        assert!(fixture.store.health().trouble.is_none());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_does_not_come_in_time_is_a_failure() {
         let fixture = fixture();
@@ -547,7 +557,7 @@ mod tests {
         let begun = tokio::time::Instant::now();
         assert_eq!(
             fixture.store.ping().await,
-            Err(StoreError("no answer in time".to_owned()))
+            Err(StoreError::Unavailable("no answer in time".to_owned()))
         );
         assert_eq!(begun.elapsed(), Duration::from_secs(2));
         assert_eq!(fixture.pings(10).await, (vec![false; 10], 2));

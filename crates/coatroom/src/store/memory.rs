@@ -114,7 +114,11 @@ impl Shared {
     fn insert(&mut self, key: RecordKey, new: &NewRecord, now: Duration) -> Result<(), StoreError> {
         match self.records.get(key, now) {
             Some((there, _)) if there.version == new.record.version => return Ok(()),
-            Some(_) => return Err(StoreError("another record has this name already".into())),
+            Some(_) => {
+                return Err(StoreError::Unavailable(
+                    "another record has this name already".into(),
+                ));
+            }
             None => self.remove(key),
         };
         if self.records.is_full() {
@@ -431,7 +435,7 @@ impl<K: Copy + Ord + Hash, V> Expiring<K, V> {
 }
 
 fn full(capacity: usize) -> StoreError {
-    StoreError(format!(
+    StoreError::Unavailable(format!(
         "the memory is full: it keeps {capacity} of each kind, use a store on a server for more"
     ))
 }

@@ -55,14 +55,14 @@ pub(super) fn is_current(applied: Option<i64>) -> Result<bool, StoreError> {
 pub(super) fn said(error: &MigrateError) -> StoreError {
     match error {
         MigrateError::VersionMissing(applied) => newer(*applied),
-        error => StoreError(format!(
+        error => StoreError::Unavailable(format!(
             "the tables could not be brought to version {NEWEST}: {error}"
         )),
     }
 }
 
 fn newer(applied: i64) -> StoreError {
-    StoreError(format!(
+    StoreError::Unavailable(format!(
         "its tables have version {applied}, and this version of Coatroom knows {NEWEST}: a newer one made \
          them, use that"
     ))

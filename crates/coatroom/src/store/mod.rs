@@ -41,21 +41,31 @@ use coatroom_core::time::UnixTime;
 /// A store's answer to come.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// The store cannot be had now. The text is for the log; no password, key or value is in it.
+/// Why a store did not do what was asked. The texts are for the log; no password, key or value is in
+/// them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the session store is unavailable: {0}")]
-pub struct StoreError(pub String);
+#[non_exhaustive]
+pub enum StoreError {
+    /// It cannot be had now, or not for this.
+    #[error("the session store is unavailable: {0}")]
+    Unavailable(String),
+    /// It answered, with something that this version of Coatroom cannot read: a newer one, or somebody
+    /// else, wrote it. Everything else in it may be well.
+    #[error("what the session store has cannot be read: {0}")]
+    Unreadable(String),
+    /// Announcements behind the cursor of [`SessionStore::ended_since`] may have been dropped already:
+    /// the caller forgets what it remembers of sessions and begins anew from nowhere.
+    #[error("the session store keeps no announcements from that long ago")]
+    CursorTooOld,
+}
 
 impl StoreError {
-    /// What [`SessionStore::ended_since`] fails with when announcements behind the cursor may have been
-    /// dropped already: the caller forgets what it remembers of sessions and begins anew from nowhere.
-    pub fn cursor_is_too_old() -> Self {
-        Self("ended_since: the cursor is older than what is kept".to_owned())
-    }
-
-    /// Whether it is that.
-    pub fn is_of_an_old_cursor(&self) -> bool {
-        *self == Self::cursor_is_too_old()
+    /// What happened, without what it means.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Unavailable(reason) | Self::Unreadable(reason) => reason,
+            Self::CursorTooOld => "the cursor is older than what is kept",
+        }
     }
 }
 

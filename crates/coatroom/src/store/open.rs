@@ -156,7 +156,7 @@ fn redis(_: &StoreSettings) -> Result<Arc<dyn SessionStore>, StoreError> {
 
 #[cfg(not(all(feature = "sqlite", feature = "postgres", feature = "redis")))]
 fn not_built(feature: &str) -> StoreError {
-    StoreError(format!("this build has no client for it (feature `{feature}`)"))
+    StoreError::Unavailable(format!("this build has no client for it (feature `{feature}`)"))
 }
 
 #[cfg(test)]

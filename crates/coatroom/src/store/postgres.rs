@@ -53,7 +53,7 @@ impl PostgresStore {
     /// table's name.
     pub fn new(settings: &StoreSettings) -> Result<Self, StoreError> {
         if settings.kind != StoreKind::Postgres {
-            return Err(StoreError("expected `postgres://…`".into()));
+            return Err(StoreError::Unavailable("expected `postgres://…`".into()));
         }
         Ok(Self(Arc::new(Inner {
             sql: Sql::new(Dialect::Postgres, &settings.prefix)?,
@@ -76,7 +76,7 @@ impl Database for PostgresStore {
             let deadline = Instant::now() + self.0.timeout;
             match timeout_at(deadline, self.0.run(kind, &queries)).await {
                 Ok(answer) => answer,
-                Err(_) => Err(StoreError(format!(
+                Err(_) => Err(StoreError::Unavailable(format!(
                     "PostgreSQL did not answer within {:?}",
                     self.0.timeout
                 ))),
@@ -167,7 +167,7 @@ impl Inner {
             Ok(())
         });
         task.await
-            .unwrap_or_else(|_| Err(StoreError("the migration was interrupted".into())))
+            .unwrap_or_else(|_| Err(StoreError::Unavailable("the migration was interrupted".into())))
     }
 }
 
@@ -261,7 +261,7 @@ async fn migrate(connection: &mut PgConnection, prefix: &str) -> Result<(), Stor
 
 /// How to connect, by the address.
 fn options(settings: &StoreSettings) -> Result<PgConnectOptions, StoreError> {
-    let no_address = || StoreError("expected `postgres://USER@HOST/DATABASE`".into());
+    let no_address = || StoreError::Unavailable("expected `postgres://USER@HOST/DATABASE`".into());
     let url = url::Url::parse(settings.address()).map_err(|_| no_address())?;
     if !["postgres", "postgresql"].contains(&url.scheme()) {
         return Err(no_address());
@@ -270,7 +270,7 @@ fn options(settings: &StoreSettings) -> Result<PgConnectOptions, StoreError> {
     for (name, _) in url.query_pairs() {
         if !PARAMETERS.contains(&&*name) {
             // the client would log the value, which may be a misspelt password
-            return Err(StoreError(format!(
+            return Err(StoreError::Unavailable(format!(
                 "the address has an unknown parameter, expected one of {PARAMETERS:?}"
             )));
         }
@@ -285,7 +285,7 @@ fn options(settings: &StoreSettings) -> Result<PgConnectOptions, StoreError> {
     let is_near = options.get_socket().is_some() || is_loopback(options.get_host());
     options = match (&settings.ca, says_mode) {
         (Some(_), true) if !verifies(options.get_ssl_mode()) => {
-            return Err(StoreError(
+            return Err(StoreError::Unavailable(
                 "`ca` is given, and `sslmode` verifies nothing: expected `verify-full` or `verify-ca`".into(),
             ));
         }
@@ -327,7 +327,7 @@ fn code(error: &sqlx::Error) -> Option<String> {
 
 /// What may be said of a failure: parameters are never part of what the server says.
 fn said(error: &sqlx::Error) -> StoreError {
-    StoreError(match error {
+    StoreError::Unavailable(match error {
         sqlx::Error::Database(said) => match said.code() {
             Some(code) => format!("PostgreSQL says {} ({code})", said.message()),
             None => format!("PostgreSQL says {}", said.message()),

@@ -64,7 +64,9 @@ impl<D: Database> SessionStore for D {
         Box::pin(async move {
             let rows = self.run(Kind::Write, self.sql().insert(*key, new)).await?;
             if rows.is_empty() {
-                return Err(StoreError("another record has this name already".into()));
+                return Err(StoreError::Unavailable(
+                    "another record has this name already".into(),
+                ));
             }
             Ok(())
         })
@@ -362,7 +364,7 @@ fn record(row: Vec<Value>) -> Result<(RecordKey, Record), StoreError> {
         return Err(misread());
     };
     if format != FORMAT {
-        return Err(StoreError(format!(
+        return Err(StoreError::Unreadable(format!(
             "a record has format {format}, and this version of Coatroom knows {FORMAT}: a newer one wrote it"
         )));
     }
@@ -388,5 +390,5 @@ const SESSION: i64 = 1;
 const MARKED: i64 = 2;
 
 fn misread() -> StoreError {
-    StoreError("a row is not as Coatroom writes it".into())
+    StoreError::Unreadable("a row is not as Coatroom writes it".into())
 }

@@ -53,7 +53,7 @@ impl SqliteStore {
     /// A `prefix` that cannot be part of a table's name.
     pub fn new(settings: &StoreSettings) -> Result<Self, StoreError> {
         let StoreKind::Sqlite(path) = &settings.kind else {
-            return Err(StoreError("expected `sqlite:FILE`".into()));
+            return Err(StoreError::Unavailable("expected `sqlite:FILE`".into()));
         };
         Ok(Self(Arc::new(Inner {
             sql: Sql::new(Dialect::Sqlite, &settings.prefix)?,
@@ -85,7 +85,7 @@ impl Database for SqliteStore {
             let deadline = Instant::now() + self.0.timeout;
             match timeout_at(deadline, self.0.run(kind, &queries)).await {
                 Ok(answer) => answer,
-                Err(_) => Err(StoreError(format!(
+                Err(_) => Err(StoreError::Unavailable(format!(
                     "SQLite did not answer within {:?}: the file is locked, or the disk is slow",
                     self.0.timeout
                 ))),
@@ -112,7 +112,7 @@ impl Inner {
     }
 
     fn gone(&self, how: &str) -> StoreError {
-        StoreError(format!(
+        StoreError::Unavailable(format!(
             "{} was {how} while it was in use: put it back, or restart",
             self.path.display()
         ))
@@ -173,20 +173,23 @@ fn prepare(path: &Path) -> Result<(), StoreError> {
     let metadata = file.metadata().map_err(|error| unusable(path, &error))?;
     #[cfg(unix)]
     if std::os::unix::fs::MetadataExt::mode(&metadata) & 0o007 != 0 {
-        return Err(StoreError(format!(
+        return Err(StoreError::Unavailable(format!(
             "{path} is open to everybody on this machine: chmod 600 {path}",
             path = path.display()
         )));
     }
     if !metadata.is_file() {
-        return Err(StoreError(format!("{} is not a file", path.display())));
+        return Err(StoreError::Unavailable(format!(
+            "{} is not a file",
+            path.display()
+        )));
     }
     Ok(())
 }
 
 fn unusable(path: &Path, error: &io::Error) -> StoreError {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    StoreError(match folder.filter(|folder| !folder.is_dir()) {
+    StoreError::Unavailable(match folder.filter(|folder| !folder.is_dir()) {
         Some(folder) => format!("the folder {} is not there", folder.display()),
         None => format!("{} cannot be used: {error}", path.display()),
     })
@@ -277,7 +280,7 @@ fn is_busy(error: &sqlx::Error) -> bool {
 
 /// What may be said of a failure: parameters are never part of what SQLite says.
 fn said(error: &sqlx::Error) -> StoreError {
-    StoreError(match error {
+    StoreError::Unavailable(match error {
         sqlx::Error::Database(said) => format!("SQLite says {}", said.message()),
         sqlx::Error::Io(error) => format!("the file failed: {error}"),
         sqlx::Error::PoolTimedOut => "all connections are in use".into(),

@@ -119,7 +119,7 @@ impl Sql {
         let good = |byte: u8| byte == b'_' || byte.is_ascii_lowercase() || byte.is_ascii_digit();
         let starts_with_digit = prefix.starts_with(|first: char| first.is_ascii_digit());
         if starts_with_digit || prefix.is_empty() || prefix.len() > 32 || !prefix.bytes().all(good) {
-            return Err(StoreError(
+            return Err(StoreError::Unavailable(
                 "`prefix` becomes part of the names of tables: expected at most 32 of a-z, 0-9, `_` and \
                  `:`, not beginning with a digit"
                     .into(),

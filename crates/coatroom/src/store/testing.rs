@@ -20,6 +20,8 @@ pub(crate) enum Behaviour {
     Answers,
     /// It cannot be had.
     Fails,
+    /// It answers what nobody can read.
+    Garbles,
     /// It never answers.
     Hangs,
 }
@@ -46,7 +48,12 @@ impl Scripted {
         self.asked.fetch_add(1, Ordering::SeqCst);
         match *self.behaviour.lock().unwrap_or_else(PoisonError::into_inner) {
             Behaviour::Answers => Box::pin(std::future::ready(Ok(answer))),
-            Behaviour::Fails => Box::pin(std::future::ready(Err(StoreError("away".to_owned())))),
+            Behaviour::Fails => Box::pin(std::future::ready(Err(StoreError::Unavailable(
+                "away".to_owned(),
+            )))),
+            Behaviour::Garbles => Box::pin(std::future::ready(Err(StoreError::Unreadable(
+                "what?".to_owned(),
+            )))),
             Behaviour::Hangs => Box::pin(std::future::pending()),
         }
     }

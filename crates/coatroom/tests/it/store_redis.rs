@@ -211,7 +211,7 @@ async fn tls_trusts_the_configured_authority_and_no_other() {
     let address = format!("rediss://localhost:{}", server.port);
     let mut settings = settings(StoreKind::Redis, &address);
     let error = store(&settings).ping().await.expect_err("an unknown authority");
-    assert!(error.0.contains("TLS: invalid certificate"), "{error}");
+    assert!(error.reason().contains("TLS: invalid certificate"), "{error}");
     settings.ca = Some(authority);
     everything(&store(&settings)).await.expect("it works");
     // whatever it is, its authorities are read before anything connects
@@ -398,7 +398,7 @@ async fn a_lease_that_was_never_given_back_says_so_also_when_asked_twice() {
     assert_eq!(
         eventually(|| async {
             match store.acquire(&entry, second, HOUR).await? {
-                Lease::Held { .. } => Err(StoreError("still held".to_owned())),
+                Lease::Held { .. } => Err(StoreError::Unavailable("still held".to_owned())),
                 lease => Ok(lease),
             }
         })
@@ -462,7 +462,7 @@ async fn announcements_are_read_again_from_another_server_and_never_lost_silentl
             .ended_since(Some(&Cursor(old.to_owned())))
             .await
             .expect_err(old);
-        assert!(error.is_of_an_old_cursor(), "{error}");
+        assert_eq!(error, StoreError::CursorTooOld);
     }
 }
 
@@ -499,7 +499,7 @@ async fn a_durable_server_that_was_killed_keeps_everybody_signed_in() {
     server.kill();
     for _ in 0..20 {
         let error = store.load(&key(1)).await.err().expect("it is down");
-        assert_eq!(error.0, "load: connecting: connection refused");
+        assert_eq!(error.reason(), "load: connecting: connection refused");
     }
     server.restart();
     let name = key(1);
@@ -528,9 +528,9 @@ async fn a_full_server_is_read_from_and_signed_out_of() {
         .insert(&key(2), &new(1, &[index]))
         .await
         .expect_err("it is full");
-    assert_eq!(error.0, format!("insert: the server answered OOM{full}"));
+    assert_eq!(error.reason(), format!("insert: the server answered OOM{full}"));
     let error = store.ping().await.expect_err("it is full");
-    assert_eq!(error.0, format!("ping: the server answered OOM{full}"));
+    assert_eq!(error.reason(), format!("ping: the server answered OOM{full}"));
     assert!(
         store
             .announce(&[Ended::Session(SessionId([1; 16]))])
@@ -557,7 +557,7 @@ async fn a_replica_is_read_from_and_not_connected_to_for_each_write() {
             .await
             .expect_err("a replica");
         assert_eq!(
-            error.0,
+            error.reason(),
             "touch: the server answered READONLY (a replica that takes no writes)"
         );
         assert!(store.load(&key(1)).await.expect("reads work").is_some());
@@ -586,7 +586,7 @@ async fn a_server_that_stalls_times_out_in_time() {
     });
     for call in futures_util::future::join_all(calls).await {
         let error = call.expect("no panic").err().expect("it stalls");
-        assert_eq!(error.0, "load: timed out after 300ms");
+        assert_eq!(error.reason(), "load: timed out after 300ms");
     }
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     let name = key(1);
@@ -617,13 +617,13 @@ async fn failures_to_get_in_say_why_and_not_with_what() {
             .ping()
             .await
             .expect_err(expected);
-        assert_eq!(error.0, expected);
+        assert_eq!(error.reason(), expected);
     }
     let mut other = server.settings_of_user();
     other.prefix = "other:".to_owned();
     let error = store(&other).ping().await.expect_err("not its keys");
     assert_eq!(
-        error.0,
+        error.reason(),
         "ping: the server answered NOPERM (its ACL lacks a command or a key pattern)"
     );
 }
@@ -634,11 +634,12 @@ async fn a_value_of_somebody_elses_is_no_session_and_no_end_of_one() {
     let store = store(&server.settings());
     server.tell(&["SET", &named('s', 1), "canary"]);
     let error = store.load(&key(1)).await.err().expect("not ours");
-    assert_eq!(error.0, "load: a value that this version of Coatroom cannot read");
+    let told = StoreError::Unreadable("load: a value that this version of Coatroom cannot read".to_owned());
+    assert_eq!(error, told);
     server.tell(&["SADD", &named('s', 2), "canary"]);
     let error = store.load(&key(2)).await.err().expect("not ours");
     assert!(
-        error.0.starts_with("load: the server answered WRONGTYPE"),
+        error.reason().starts_with("load: the server answered WRONGTYPE"),
         "{error}"
     );
 }

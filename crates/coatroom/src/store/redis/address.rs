@@ -34,7 +34,7 @@ impl Address {
     /// Where the address is not one of the store's kind; without a piece of it.
     pub(super) fn parse(settings: &StoreSettings) -> Result<Self, StoreError> {
         parse(settings.address(), &settings.kind)
-            .map_err(|problem| StoreError(format!("the address of the Redis store: {problem}")))
+            .map_err(|problem| StoreError::Unavailable(format!("the address of the Redis store: {problem}")))
     }
 }
 

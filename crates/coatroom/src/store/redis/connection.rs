@@ -89,8 +89,9 @@ impl Connections {
     /// The address or the authorities cannot be used.
     pub(super) fn new(settings: &StoreSettings) -> Result<Self, StoreError> {
         let address = Address::parse(settings)?;
-        let plan = plan(settings, address)
-            .map_err(|error| StoreError(format!("the Redis store: {}", Failure::from(error).text)))?;
+        let plan = plan(settings, address).map_err(|error| {
+            StoreError::Unavailable(format!("the Redis store: {}", Failure::from(error).text))
+        })?;
         Ok(Self {
             plan,
             timeout: settings.timeout,
@@ -111,7 +112,7 @@ impl Connections {
     {
         let deadline = Instant::now() + self.timeout;
         let slot = self.slot();
-        let fails = |text: &str| StoreError(format!("{operation}: {text}"));
+        let fails = |text: &str| StoreError::Unavailable(format!("{operation}: {text}"));
         let timed_out = || fails(&format!("timed out after {:?}", self.timeout));
         for again in [true, false] {
             let live = timeout_at(deadline, slot.live(self))

@@ -102,7 +102,9 @@ impl SessionStore for RedisStore {
             get.arg(self.record(key));
             let value: Option<Vec<u8>> = self.connections.run("load", |link, _| query(link, &get)).await?;
             value
-                .map(|value| record::unpack(&value).ok_or_else(|| StoreError(format!("load: {NOT_OURS}"))))
+                .map(|value| {
+                    record::unpack(&value).ok_or_else(|| StoreError::Unreadable(format!("load: {NOT_OURS}")))
+                })
                 .transpose()
         })
     }
@@ -111,7 +113,7 @@ impl SessionStore for RedisStore {
         Box::pin(async move {
             let name = self.record(key);
             let value = record::pack(&new.record, &new.indexes)
-                .ok_or_else(|| StoreError("insert: a record that is too large".to_owned()))?;
+                .ok_or_else(|| StoreError::Unavailable("insert: a record that is too large".to_owned()))?;
             let version = record::version(new.record.version);
             let life = milliseconds(new.life);
             let (name, arguments) = (&name, [&*value, version.as_bytes(), life.as_bytes()]);
@@ -136,7 +138,7 @@ impl SessionStore for RedisStore {
         Box::pin(async move {
             let name = self.record(key);
             let head = record::head(&next.record)
-                .ok_or_else(|| StoreError("replace: a record that is too large".to_owned()))?;
+                .ok_or_else(|| StoreError::Unavailable("replace: a record that is too large".to_owned()))?;
             let body = record::body(&next.record);
             let (old, new) = (record::version(expected), record::version(next.record.version));
             let life = milliseconds(next.life);
@@ -296,7 +298,7 @@ impl SessionStore for RedisStore {
                     |value| match value.map(|digits| u64::from_str_radix(&digits, 16)) {
                         None => Ok(None),
                         Some(Ok(at)) => Ok(Some(UnixTime(at))),
-                        Some(Err(_)) => Err(StoreError(format!("marks: {NOT_OURS}"))),
+                        Some(Err(_)) => Err(StoreError::Unreadable(format!("marks: {NOT_OURS}"))),
                     },
                 )
                 .collect()
@@ -324,7 +326,7 @@ impl SessionStore for RedisStore {
     fn ended_since<'a>(&'a self, cursor: Option<&'a Cursor>) -> StoreFuture<'a, (Cursor, Vec<Ended>)> {
         Box::pin(async move {
             let place = cursor
-                .map(|cursor| Place::read(cursor).ok_or_else(StoreError::cursor_is_too_old))
+                .map(|cursor| Place::read(cursor).ok_or(StoreError::CursorTooOld))
                 .transpose()?;
             let name = &self.ended();
             let read = self
@@ -333,7 +335,7 @@ impl SessionStore for RedisStore {
                     ended::read(link, name, generation, place).await
                 })
                 .await?;
-            read.ok_or_else(StoreError::cursor_is_too_old)
+            read.ok_or(StoreError::CursorTooOld)
         })
     }
 

@@ -66,7 +66,9 @@ impl FaultyStore {
         ask: impl FnOnce(&'a dyn SessionStore) -> StoreFuture<'a, T>,
     ) -> StoreFuture<'a, T> {
         match self.is_away.load(Ordering::SeqCst) {
-            true => Box::pin(std::future::ready(Err(StoreError("taken away".to_owned())))),
+            true => Box::pin(std::future::ready(Err(StoreError::Unavailable(
+                "taken away".to_owned(),
+            )))),
             false => ask(&*self.inner),
         }
     }
@@ -130,7 +132,9 @@ impl SessionStore for FaultyStore {
     }
     fn acquire<'a>(&'a self, key: &'a EntryKey, holder: Holder, life: Duration) -> StoreFuture<'a, Lease> {
         if self.leases_are_away.load(Ordering::SeqCst) {
-            return Box::pin(std::future::ready(Err(StoreError("taken away".to_owned()))));
+            return Box::pin(std::future::ready(Err(StoreError::Unavailable(
+                "taken away".to_owned(),
+            ))));
         }
         self.write(|store| store.acquire(key, holder, life))
     }
