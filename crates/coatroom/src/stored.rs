@@ -366,7 +366,14 @@ async fn keep_trying(shared: &Shared, agent: &Agent, store: &dyn SessionStore, m
         let mut still = Vec::new();
         for mut write in left {
             match finish(shared, agent, store, &mut write).await {
-                Ok(revocations) => revoke_all(shared, agent, revocations).await,
+                // Long after the sign-out: the same user may be back, and then a refresh token takes
+                // the new session along at many providers (RFC 7009 §2.1). Nobody has it any more.
+                Ok(revocations) => {
+                    let of_nobody_else = revocations
+                        .into_iter()
+                        .filter(|revocation| !revocation.is_refresh_token());
+                    revoke_all(shared, agent, of_nobody_else.collect()).await;
+                }
                 Err(_) => still.push(write),
             }
         }

@@ -320,6 +320,31 @@ async fn signing_out_needs_no_store() {
     assert_eq!(status, 503, "nobody can say yet");
 }
 
+/// At many providers a refresh token takes along everything of the same sign-in there, so also the
+/// session of a user who is back by then.
+#[tokio::test]
+async fn a_sign_out_that_is_finished_late_revokes_the_access_token_alone() {
+    let rig = Rig::stored().await;
+    let store = FaultyStore::before(rig.store.clone());
+    let watched = rig.behind(store.clone());
+    let mut browser = watched.signed_in().await;
+    let mut copied = browser.clone();
+    store.set_away(true);
+    let answer = browser.fetch(Method::POST, "/auth/logout", "").await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    store.set_away(false);
+    let revoked = || rig.provider.script().revoked.clone();
+    rig.until(|| !revoked().is_empty()).await;
+    assert_eq!(call(&mut copied).await, refused(401, "session_expired"));
+    watched.handler.finished().await;
+    assert_eq!(revoked().len(), 1, "{:?}", revoked());
+    assert!(
+        revoked().iter().all(|token| token.starts_with("canary-access-")),
+        "{:?}",
+        revoked()
+    );
+}
+
 #[tokio::test]
 async fn only_invalid_grant_ends_a_stored_session() {
     let rig = Rig::stored().await;
