@@ -63,10 +63,25 @@ export class User {
 
   /** Follows the provider's pages from `url` and through the callback into the application. */
   async finishSignIn(url) {
-    const answer = await this.navigate('GET', await this.passForms(url));
-    const location = new URL(answer.headers.location ?? '/no-location', this.url);
-    if (answer.status !== 303 || location.searchParams.has('login_error')) throw new Unexpected(`callback → ${location}`, answer);
-    return this.navigate('GET', location.href);
+    let next = url;
+    // A sign-in that cannot be finished is begun once more by the agent itself.
+    for (let attempt = 0; attempt < 2; attempt += 1) {
+      const answer = await this.navigate('GET', await this.passForms(next));
+      const location = new URL(answer.headers.location ?? '/no-location', this.url);
+      if (answer.status !== 303 || location.searchParams.has('login_error')) throw new Unexpected(`callback → ${location}`, answer);
+      next = location.href;
+      if (location.origin === this.url) return this.navigate('GET', next);
+    }
+    throw new Unexpected('the sign-in is begun again and again', { status: 303, headers: {}, text: next.split('?')[0] });
+  }
+
+  /** Goes where the answer of `logout` leads, and says at the provider that it is meant. */
+  async leaveProvider(answer) {
+    const { logout_url: url } = answer.status === 200 ? answer.json() : {};
+    if (!url) return;
+    const { headers } = await this.navigate('GET', url);
+    const next = new URL(headers.location, url).href;
+    if (!next.startsWith(`${this.url}/`)) await this.navigate('GET', await this.passForms(next));
   }
 
   /** Follows the provider's pages from `url`, forms included; the address at which they lead back, not yet visited. */
@@ -88,6 +103,10 @@ export class User {
   #submit(page) {
     const action = /<form[^>]* action="([^"]+)"/.exec(page.text)?.[1];
     const prompt = /name="prompt" value="(\w+)"/.exec(page.text)?.[1];
+    const xsrf = /name="xsrf" value="(\w+)"/.exec(page.text)?.[1];
+    if (action && xsrf) {
+      return this.navigate('POST', new URL(action, page.url).href, String(new URLSearchParams({ xsrf, logout: 'yes' })));
+    }
     if (!action || !prompt) throw new Unexpected(`no form at ${page.url.split('?')[0]}`, page);
     const fields = new URLSearchParams({ prompt });
     if (prompt === 'login') {

@@ -1,5 +1,5 @@
-// `node soak/run.js [--minutes 20] [--users 60] [--rate 120] [--store redis]`: two replicas and a store under a mixed load
-// with a fault now and then. Every ten seconds memory and open files of each replica are read from /proc.
+// `node soak/run.js [--minutes 20] [--users 60] [--rate 120] [--store redis] [--every 45]`: two replicas and a store under a mixed load
+// with a fault every so many seconds. Every ten seconds memory and open files of each replica are read from /proc.
 //
 // It ends by itself. It exits with 1 when memory or open files grow after the warm-up, a user was signed out, or something
 // failed while nothing was broken.
@@ -20,7 +20,7 @@ const ACCESS_TOKEN_LIFE = 20;
 const WARM_UP = 0.3;
 /** What counts as flat over the rest of the run. */
 const FLAT = { kilobytes: 8_192, share: 0.1, files: 24 };
-const FAULT = { first: 30_000, every: 45_000, lasts: 4_000, after: 6_500 };
+const FAULT = { first: 30_000, lasts: 4_000, after: 6_500 };
 
 const { values } = parseArgs({
   options: {
@@ -28,6 +28,7 @@ const { values } = parseArgs({
     users: { type: 'string', default: '60' },
     rate: { type: 'string', default: '120' },
     store: { type: 'string', default: 'redis' },
+    every: { type: 'string', default: '45' },
   },
 });
 const minutes = Number(values.minutes);
@@ -73,7 +74,7 @@ async function disturb(crowd, startedAt, isRunning) {
       { name: 'store is restarted', begin: () => fleet.store.restart(), end: async () => {} },
     ] : [],
   ];
-  for (let index = 0, at = FAULT.first; at + FAULT.lasts < lasts - SAMPLE; index += 1, at += FAULT.every) {
+  for (let index = 0, at = FAULT.first; at + FAULT.lasts < lasts - SAMPLE; index += 1, at += 1_000 * Number(values.every)) {
     await pause(Math.max(0, startedAt + at - Date.now()));
     if (!isRunning()) break;
     const kind = kinds[index % kinds.length];

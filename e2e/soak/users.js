@@ -39,7 +39,7 @@ export class Crowd {
       else this.account['put off'] += 1;
     };
     this.#members = Array.from({ length: count }, (_, index) => ({
-      user: fleet.user(`soaker${index}@example.com`, { onEvent }), isIn: false,
+      user: fleet.user(`soaker${index}@example.com`, { onEvent }), isIn: false, last: [],
     }));
     this.isStateful = fleet.settings.session.store !== 'cookie';
   }
@@ -90,15 +90,18 @@ export class Crowd {
     await this.#attempted('sign-in', async () => {
       await member.user.signIn();
       member.isIn = true;
+      this.#remember(member, 'sign-in', 'done');
       this.account['sign-ins'] += 1;
     });
   }
 
   async #signOut(member) {
+    // whatever comes of it: what was begun may have happened
+    member.isIn = false;
     const answer = await this.#judged(member, 'logout', () => member.user.agent('POST', '/logout'));
     if (answer?.status !== 200) return;
-    member.isIn = false;
     this.account['sign-outs'] += 1;
+    await this.#attempted('logout at the provider', () => member.user.leaveProvider(answer));
   }
 
   /** The same user in another browser is out, too, at whichever replica it asks. */
@@ -132,20 +135,28 @@ export class Crowd {
     const before = this.fault;
     try {
       const answer = await ask();
+      this.#remember(member, what, answer.status);
       const code = answer.headers?.['token-handler-error'];
       const isOut = OVER.has(code) || (what === 'session' && answer.status === 200 && !answer.json().is_logged_in);
       if (isOut) {
         member.isIn = false;
         this.account.lost += 1;
-        this.account.losses.push(`${new Date().toISOString()} ${member.user.name} ${what}: ${code ?? 'is_logged_in: false'} (${this.fault ?? 'nothing broken'})`);
+        this.account.losses.push(`${new Date().toISOString()} ${member.user.name} ${what}: ${code ?? 'is_logged_in: false'} (${this.fault ?? 'nothing broken'}) after ${member.last.join(', ')}`);
       } else if (answer.status !== 200) {
         this.#refused(what, [answer.status, code].filter(Boolean).join(' '), before);
       }
       return answer;
     } catch (error) {
+      this.#remember(member, what, error.code ?? error.message);
       this.#refused(what, error.code ?? error.message, before);
       return undefined;
     }
+  }
+
+  /** What a member met last, to be told when it is signed out. */
+  #remember(member, what, outcome) {
+    const at = new Date().toISOString().slice(11, 23);
+    member.last = [...member.last.slice(-7), `${at} ${what} ${outcome}`];
   }
 
   #refused(what, outcome, before) {
