@@ -204,9 +204,28 @@ impl SessionEnds {
         }
     }
 
-    /// Has caches look again at every session.
+    /// Nobody can say any more what ended elsewhere: caches look again at every session, and sockets
+    /// and streams are cut, since only a new request asks the store. No session ends by it.
     pub(crate) fn forget(&self) {
         self.shared.generation.fetch_add(1, Ordering::Relaxed);
+        let mut cut = Vec::new();
+        for shard in &self.shared.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.subscribed.retain(|_, session| {
+                session.subscriptions.retain_mut(|subscription| {
+                    // what waits for an end alone would take this for one
+                    let stays = subscription.until == Until::Ended;
+                    if !stays {
+                        cut.extend(subscription.waker.take());
+                    }
+                    stays
+                });
+                !session.subscriptions.is_empty()
+            });
+        }
+        for waker in cut {
+            waker.wake();
+        }
     }
 
     /// Whether the end of this session is remembered.
@@ -464,6 +483,21 @@ mod tests {
         assert_eq!((&mut alice).now_or_never(), Some(()));
         assert_eq!((&mut alice).now_or_never(), Some(()), "and stays resolved");
         assert_eq!((&mut bob).now_or_never(), None, "another session is not touched");
+    }
+
+    #[test]
+    fn what_may_have_ended_elsewhere_is_cut_and_no_session_ends() {
+        let ends = SessionEnds::new();
+        let since = ends.generation();
+        let until = Until::EndsAt(UnixTime(u64::MAX));
+        let mut stream = ends.subscribe_until(ALICE, since, until);
+        let mut refresh = ends.subscribe(ALICE);
+        ends.forget();
+        assert_eq!((&mut stream).now_or_never(), Some(()));
+        assert_eq!((&mut refresh).now_or_never(), None, "its session goes on");
+        assert!(!ends.remembers(ALICE));
+        assert_ne!(ends.generation(), since);
+        assert!(!ends.subscribe_until(ALICE, ends.generation(), until).is_ended());
     }
 
     #[test]

@@ -19,6 +19,7 @@ use coatroom_core::time::UnixTime;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared as SharedFuture, join_all};
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use crate::agent::revoke_all;
 use crate::api::{LookUpFuture, LookedUp};
@@ -473,6 +474,8 @@ pub(crate) fn follow(control: &Handle, store: &Arc<dyn SessionStore>, ends: Sess
 #[derive(Default)]
 pub(crate) struct Hearing {
     cursor: Option<crate::store::Cursor>,
+    /// The last time that the store told it.
+    heard: Option<Instant>,
 }
 
 impl Hearing {
@@ -489,9 +492,16 @@ impl Hearing {
                 self.cursor = None;
                 store.ended_since(None).await?
             }
-            outcome => outcome?,
+            outcome => {
+                let told = outcome?;
+                if self.heard.is_some_and(|heard| heard.elapsed() > ANNOUNCED) {
+                    ends.forget();
+                }
+                told
+            }
         };
         self.cursor = Some(cursor);
+        self.heard = Some(Instant::now());
         for ended in ended {
             match ended {
                 // our own come back as well
@@ -532,6 +542,10 @@ const RETRY_AFTER: u32 = 2;
 /// How often a process hears what others ended: beside the caches' own bound.
 const LISTEN: Duration = Duration::from_secs(1);
 
+/// After how long unheard an announcement may be gone: stores keep them for five minutes, and take a
+/// moment to say so.
+const ANNOUNCED: Duration = Duration::from_secs(240);
+
 /// Every how many of those a store forgets what is over.
 const PURGE_ROUNDS: u32 = 60;
 
@@ -543,3 +557,23 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 const TRIES: u32 = 200;
 const BETWEEN_TRIES: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::store::memory::MemoryStore;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_not_heard_the_store_for_minutes_believes_nothing_that_it_knew() {
+        let ends = SessionEnds::new();
+        let store = MemoryStore::new(Arc::new(SystemClock));
+        let mut hearing = Hearing::default();
+        for (unheard, forgets) in [(0, false), (239, false), (240, false), (241, true), (1, false)] {
+            tokio::time::advance(Duration::from_secs(unheard)).await;
+            let before = ends.generation();
+            hearing.listen(&store, &ends).await.expect("it answers");
+            assert_eq!(ends.generation() != before, forgets, "after {unheard} s");
+        }
+    }
+}

@@ -111,7 +111,7 @@ pub trait SessionStore: Send + Sync + 'static {
     /// The times of these marks, in their order, in one round trip.
     fn marks<'a>(&'a self, keys: &'a [MarkKey]) -> StoreFuture<'a, Vec<Option<UnixTime>>>;
 
-    /// Tells every replica that these have ended. Kept for at least a minute.
+    /// Tells every replica that these have ended. Kept for at least five minutes.
     fn announce<'a>(&'a self, ended: &'a [Ended]) -> StoreFuture<'a, ()>;
 
     /// What was announced since the cursor, once or several times each, never not at all; from
