@@ -20,7 +20,9 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use coatroom::Keys;
-use coatroom_core::config::{Application, Callback, ClientAuthMethod, Hsts, Provider};
+use coatroom_core::config::{
+    AnonymousUser, Application, Callback, ClientAuthMethod, Compatibility, Hsts, Provider,
+};
 
 use crate::config::{Loaded, dotted};
 use table::{list, table};
@@ -165,11 +167,24 @@ fn parties(out: &mut String, application: &Application) -> fmt::Result {
         ("its origins", words(origins)),
         ("hosts", application.hosts.join(" ")),
         ("fetch header", application.csrf_header.to_string()),
+        ("clients of", compatibility(application)),
         ("HSTS", hsts(&application.hsts)),
     ];
     let rows = provider.into_iter().chain(rows);
     let rows = rows.filter(|(_, what)| !what.is_empty());
     list(out, "parties", rows.map(|(name, what)| [name.to_owned(), what]))
+}
+
+fn compatibility(application: &Application) -> String {
+    match application.compatibility {
+        None => String::new(),
+        Some(Compatibility::DuendeBff(AnonymousUser::Unauthorized)) => {
+            "Duende BFF too; `user` is 401 when nobody is signed in".to_owned()
+        }
+        Some(Compatibility::DuendeBff(AnonymousUser::Null)) => {
+            "Duende BFF too; `user` is 200 `null` when nobody is signed in".to_owned()
+        }
+    }
 }
 
 fn hsts(hsts: &Hsts) -> String {
@@ -221,6 +236,9 @@ fn registration(out: &mut String, application: &Application) -> fmt::Result {
     // without a store there is no place to say that a session has ended
     if application.session.storage.settings().is_some() {
         rows.push(("back-channel logout URI", format!("{base}/backchannel-logout")));
+        if application.compatibility.is_some() {
+            rows.push(("or as Duende BFF has it", format!("{base}/backchannel")));
+        }
         rows.push((
             "or front-channel logout URI",
             format!("{base}/frontchannel-logout"),

@@ -16,6 +16,7 @@ use crate::secret::Secret;
 
 mod addresses;
 mod check;
+mod compatibility;
 pub mod defaults;
 mod files;
 mod hsts;
@@ -27,6 +28,7 @@ mod store;
 mod upstream;
 
 pub use check::check_together;
+pub use compatibility::{AnonymousUser, Compatibility};
 pub use files::{FileHeaders, FilesConfig, PolicyChoice};
 pub use hsts::{Hsts, HstsConfig};
 pub use limits::{
@@ -62,6 +64,8 @@ pub struct ApplicationConfig {
     pub session: SessionConfig,
     /// The custom header every `fetch` carries; default `token-handler-version`.
     pub csrf_header: Option<String>,
+    /// Whose endpoints are offered beside our own: `duende` or `duende-200`; default nobody's.
+    pub compatibility: Option<String>,
     /// How often the agent may be called; default: an office of some hundreds behind one address.
     pub rate_limits: AgentLimitsConfig,
     /// Routes by path prefix.
@@ -195,6 +199,7 @@ impl ApplicationConfig {
             provider: None,
             session: SessionConfig::default(),
             csrf_header: None,
+            compatibility: None,
             rate_limits: AgentLimitsConfig::default(),
             routes: Vec::new(),
             hsts: HstsConfig::default(),
@@ -284,6 +289,8 @@ pub struct Application {
     pub session: SessionLimits,
     /// The custom header.
     pub csrf_header: HeaderName,
+    /// Whose endpoints are offered beside our own.
+    pub compatibility: Option<Compatibility>,
     /// `Strict-Transport-Security`.
     pub hsts: Hsts,
     /// How often the agent may be called.
@@ -507,6 +514,7 @@ pub(crate) mod testing {
             }),
             session: SessionConfig::default(),
             csrf_header: None,
+            compatibility: None,
             rate_limits: AgentLimitsConfig::default(),
             routes: vec![
                 upstream("/api/", "http://127.0.0.1:5000", None),

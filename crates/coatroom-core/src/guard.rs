@@ -64,11 +64,13 @@ impl Class {
                 | Endpoint::Refresh
                 | Endpoint::Logout
                 | Endpoint::Sessions
-                | Endpoint::SessionEnd => Self::Fetch,
+                | Endpoint::SessionEnd
+                | Endpoint::User => Self::Fetch,
                 Endpoint::Login
                 | Endpoint::Callback
                 | Endpoint::LogoutContinue
-                | Endpoint::LogoutCallback => Self::Navigation,
+                | Endpoint::LogoutCallback
+                | Endpoint::LogoutLink => Self::Navigation,
                 Endpoint::BackchannelLogout | Endpoint::FrontchannelLogout => Self::Provider,
             },
             Resolved::Proxy { route, .. } => match (&route.target, route.auth) {
@@ -417,7 +419,8 @@ mod tests {
         assert_eq!(classes.get(..5), Some(&[Class::Fetch; 5][..]));
         assert_eq!(classes.get(5..9), Some(&[Class::Navigation; 4][..]));
         assert_eq!(classes.get(9..11), Some(&[Class::Fetch; 2][..]));
-        assert_eq!(classes.get(11..), Some(&[Class::Provider; 2][..]));
+        assert_eq!(classes.get(11..13), Some(&[Class::Provider; 2][..]));
+        assert_eq!(classes.get(13..), Some(&[Class::Fetch, Class::Navigation][..]));
         for route in &application.routes {
             let expected = match route.prefix.as_str() {
                 "/api" | "/maybe" => API,

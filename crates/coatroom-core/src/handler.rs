@@ -11,8 +11,10 @@
 //! | redeem the code | [`redeem`](Handler::redeem), [`complete`](Handler::complete) | a step, then the answer |
 //! | an API call (hot path) | [`api`](Handler::api) | [`Decision`](crate::flow::Decision) |
 //! | who is signed in | [`session`](Handler::session) | [`AgentResponse`](crate::flow::AgentResponse) |
+//! | who is signed in, for clients of Duende BFF | [`user`](Handler::user) | [`AgentResponse`](crate::flow::AgentResponse) |
 //! | new tokens | [`refresh`](Handler::refresh), [`refresh_tokens`](Handler::refresh_tokens), [`refreshed`](Handler::refreshed) | a plan, a step, the answer |
 //! | sign out | [`logout`](Handler::logout), [`revoke`](Handler::revoke) | the answer, then steps |
+//! | sign out by a link, for the same | [`logout_link`](Handler::logout_link) | [`AgentResponse`](crate::flow::AgentResponse) |
 //! | at the provider and back | [`logout_continue`](Handler::logout_continue), [`logout_callback`](Handler::logout_callback) | [`AgentResponse`](crate::flow::AgentResponse) |
 //! | the provider ended sessions | [`backchannel_logout`](Handler::backchannel_logout), [`provider_logout`](Handler::provider_logout), [`frontchannel_logout`](Handler::frontchannel_logout) | a step, then a [`ProviderLogout`](crate::flow::ProviderLogout) |
 //! | a user's sessions end elsewhere | [`user_logout`](Handler::user_logout), [`sid_logout`](Handler::sid_logout) | [`ProviderLogout`](crate::flow::ProviderLogout) |

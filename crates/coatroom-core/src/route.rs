@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use http::{Method, header};
 
-use crate::config::{Application, Auth, Route, RouteTarget, SessionStorage};
+use crate::config::{Application, Auth, Route, RouteTarget};
 use crate::error::Error;
 use crate::head::{Head, Headers, Single};
 use crate::session::metadata::PublicSessionId;
@@ -47,6 +47,10 @@ pub enum Endpoint {
     BackchannelLogout,
     /// `GET frontchannel-logout`: the same by a frame in the user's browser.
     FrontchannelLogout,
+    /// `GET user`: who is signed in, as clients of Duende BFF read it.
+    User,
+    /// `GET logout?sid=…`: sign-out by a link that names its session, for the same clients.
+    LogoutLink,
 }
 
 /// Where a request goes.
@@ -113,12 +117,19 @@ pub fn resolve<'a>(
 ) -> Result<Resolved<'a>, Error> {
     let resolved = locate(application, path)?;
     if resolved.takes(method) {
-        Ok(resolved)
-    } else {
-        Err(Error::MethodNotAllowed {
-            allow: resolved.methods(),
-        })
+        return Ok(resolved);
     }
+    // with `compatibility` two endpoints are at one path
+    let mut allow = resolved.methods();
+    if let Resolved::Agent(first) = resolved {
+        for other in endpoints_at(application, path).filter(|endpoint| *endpoint != first) {
+            if other.method() == *method {
+                return Ok(Resolved::Agent(other));
+            }
+            allow.push(other.method());
+        }
+    }
+    Err(Error::MethodNotAllowed { allow })
 }
 
 /// Where a path leads, whatever the method (a CORS preflight asks before it sends).
@@ -126,12 +137,9 @@ pub fn resolve<'a>(
 /// # Errors
 /// As [`resolve`], but for the method.
 pub(crate) fn locate<'a>(application: &'a Application, path: &NormalPath<'_>) -> Result<Resolved<'a>, Error> {
-    if let Some(rest) = below(path.as_str(), &application.base_path) {
-        let rest = rest.strip_prefix('/').ok_or(Error::NotFound)?;
-        return Endpoint::ALL
-            .into_iter()
-            .find(|endpoint| endpoint.is_at(rest))
-            .filter(|endpoint| endpoint.is_served_with(&application.session.storage))
+    if below(path.as_str(), &application.base_path).is_some() {
+        return endpoints_at(application, path)
+            .next()
             .map(Resolved::Agent)
             .ok_or(Error::NotFound);
     }
@@ -142,6 +150,17 @@ pub(crate) fn locate<'a>(application: &'a Application, path: &NormalPath<'_>) ->
         ));
     }
     Ok(Resolved::Proxy { index, route })
+}
+
+/// The endpoints that are served at a path.
+fn endpoints_at<'a>(
+    application: &'a Application,
+    path: &'a NormalPath<'_>,
+) -> impl Iterator<Item = Endpoint> + 'a {
+    let rest = below(path.as_str(), &application.base_path).and_then(|rest| rest.strip_prefix('/'));
+    Endpoint::ALL.into_iter().filter(move |endpoint| {
+        rest.is_some_and(|rest| endpoint.is_at(rest, application)) && endpoint.is_served_by(application)
+    })
 }
 
 /// Which session a path of [`Endpoint::SessionEnd`] names.
@@ -209,7 +228,7 @@ pub(crate) fn has_other_reading(
 
 impl Endpoint {
     /// Every endpoint.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::LoginStart,
         Self::LoginEnd,
         Self::Session,
@@ -223,6 +242,8 @@ impl Endpoint {
         Self::SessionEnd,
         Self::BackchannelLogout,
         Self::FrontchannelLogout,
+        Self::User,
+        Self::LogoutLink,
     ];
 
     /// Its path below the agent's base path, without a leading slash; what differs from call to call
@@ -242,12 +263,15 @@ impl Endpoint {
             Self::SessionEnd => "sessions/{id}",
             Self::BackchannelLogout => "backchannel-logout",
             Self::FrontchannelLogout => "frontchannel-logout",
+            Self::User => "user",
+            Self::LogoutLink => "logout?sid={sid}",
         }
     }
 
     /// Whether it is there at all: what needs a list of sessions, or a memory of ended ones, is
-    /// where a store has it.
-    pub fn is_served_with(self, storage: &SessionStorage) -> bool {
+    /// where a store has it, and what other libraries' clients call is where the application says so.
+    pub fn is_served_by(self, application: &Application) -> bool {
+        let storage = &application.session.storage;
         match self {
             Self::LoginStart
             | Self::LoginEnd
@@ -260,14 +284,19 @@ impl Endpoint {
             | Self::LogoutCallback => true,
             Self::Sessions | Self::SessionEnd => storage.is_stateful(),
             Self::BackchannelLogout | Self::FrontchannelLogout => storage.settings().is_some(),
+            Self::User | Self::LogoutLink => application.compatibility.is_some(),
         }
     }
 
-    fn is_at(self, rest: &str) -> bool {
+    fn is_at(self, rest: &str, application: &Application) -> bool {
         match self {
             Self::SessionEnd => rest
                 .strip_prefix(SESSIONS_BELOW)
                 .is_some_and(|id| PublicSessionId::parse(id).is_some()),
+            Self::LogoutLink => rest == Self::Logout.path(),
+            Self::BackchannelLogout => {
+                rest == self.path() || (application.compatibility.is_some() && rest == DUENDE_BACKCHANNEL)
+            }
             _ => rest == self.path(),
         }
     }
@@ -284,7 +313,9 @@ impl Endpoint {
             | Self::LogoutContinue
             | Self::LogoutCallback
             | Self::Sessions
-            | Self::FrontchannelLogout => Method::GET,
+            | Self::FrontchannelLogout
+            | Self::User
+            | Self::LogoutLink => Method::GET,
             Self::SessionEnd => Method::DELETE,
         }
     }
@@ -394,6 +425,9 @@ fn same_host(application: &Application, one: &str, other: &str) -> bool {
     }
 }
 
+/// Where Duende BFF takes logout tokens, and its operators registered it.
+const DUENDE_BACKCHANNEL: &str = "backchannel";
+
 /// In front of the id of [`Endpoint::SessionEnd`].
 const SESSIONS_BELOW: &str = "sessions/";
 
@@ -412,7 +446,7 @@ const USUAL_METHODS: [Method; 7] = [
 mod tests {
     use super::*;
     use crate::config::testing::{checked, config, files, upstream};
-    use crate::config::{ApplicationConfig, RouteConfig, StoreKind, StoreSettings};
+    use crate::config::{ApplicationConfig, RouteConfig, SessionStorage, StoreKind, StoreSettings};
     use crate::secret::Secret;
     use http::HeaderMap;
     use std::time::Duration;
@@ -568,6 +602,76 @@ mod tests {
                 "{method} {path:?}"
             );
         }
+    }
+
+    #[test]
+    fn the_endpoints_of_another_library_are_there_where_compatibility_says_so() {
+        let with = |compatibility: Option<&str>| {
+            let mut application = checked(ApplicationConfig {
+                compatibility: compatibility.map(str::to_owned),
+                base_path: Some("/bff".to_owned()),
+                ..config()
+            });
+            application.session.storage = SessionStorage::Store(Box::new(StoreSettings {
+                kind: StoreKind::Memory,
+                url: Secret::new("memory"),
+                ca: None,
+                prefix: String::new(),
+                timeout: Duration::from_secs(2),
+            }));
+            application
+        };
+        let (own, duende) = (with(None), with(Some("duende")));
+        for (method, path, expected, with_duende) in [
+            ("GET", "/bff/user", "not_found", "agent user"),
+            ("POST", "/bff/user", "not_found", "method_not_allowed"),
+            ("HEAD", "/bff/user", "not_found", "method_not_allowed"),
+            ("POST", "/bff/logout", "agent logout", "agent logout"),
+            (
+                "GET",
+                "/bff/logout",
+                "method_not_allowed",
+                "agent logout?sid={sid}",
+            ),
+            ("HEAD", "/bff/logout", "method_not_allowed", "method_not_allowed"),
+            ("GET", "/bff/login", "agent login", "agent login"),
+            (
+                "POST",
+                "/bff/backchannel",
+                "not_found",
+                "agent backchannel-logout",
+            ),
+            ("GET", "/bff/backchannel", "not_found", "method_not_allowed"),
+            (
+                "POST",
+                "/bff/backchannel-logout",
+                "agent backchannel-logout",
+                "agent backchannel-logout",
+            ),
+            ("GET", "/bff/session", "agent session", "agent session"),
+            ("POST", "/bff/refresh", "agent refresh", "agent refresh"),
+            ("GET", "/bff/silent-login", "not_found", "not_found"),
+            ("GET", "/bff/silent-login-callback", "not_found", "not_found"),
+            ("GET", "/bff/diagnostics", "not_found", "not_found"),
+            ("GET", "/bff/logout%3fsid=%7bsid%7d", "not_found", "not_found"),
+            ("GET", "/user", "route /", "route /"),
+        ] {
+            let path = NormalPath::parse(path).expect(path);
+            let method = method.parse().expect("a method");
+            assert_eq!(name(resolve(&own, &method, &path)), expected, "{method} {path:?}");
+            assert_eq!(
+                name(resolve(&duende, &method, &path)),
+                with_duende,
+                "{method} {path:?}"
+            );
+        }
+        let path = NormalPath::parse("/bff/logout").expect("a path");
+        assert_eq!(
+            resolve(&duende, &Method::PUT, &path).err(),
+            Some(Error::MethodNotAllowed {
+                allow: vec![Method::POST, Method::GET]
+            })
+        );
     }
 
     #[test]

@@ -547,6 +547,7 @@ mod tests {
             state: Secret::new("state"),
             id_token_hint: Some(Secret::new("aGVhZA.Ym9keQ.c2ln")),
             started_at: UnixTime(1_000_000),
+            return_to: Some("https://shop.example.com/x".to_owned()),
         };
         for (name, encoded, published) in [
             (
@@ -567,7 +568,7 @@ mod tests {
             (
                 "logout",
                 logout.encode(),
-                "836573746174654e03046865616404626f64797369671a000f4240",
+                "846573746174654e03046865616404626f64797369671a000f4240781a68747470733a2f2f73686f702e6578616d706c652e636f6d2f78",
             ),
             (
                 "tokens",
@@ -619,6 +620,15 @@ mod tests {
                       781a000f424081500909090909090909090909090909090965616c69636580815009090909090909090909090909090909480404040404040404";
         let login = LoginTransaction::decode(&bytes(record)).expect("decodes");
         assert_eq!((login.issuer, login.records), (Some([4; 8]), Vec::new()));
+        // before a sign-out could lead to another page than the SPA's address
+        let record = "836573746174654e03046865616404626f64797369671a000f4240";
+        let logout = LogoutTransaction::decode(&bytes(record)).expect("decodes");
+        assert_eq!(
+            (logout.started_at, &logout.return_to),
+            (UnixTime(1_000_000), &None)
+        );
+        // and one that leads there is written as it was
+        assert_eq!(*logout.encode(), bytes(record));
     }
 
     #[test]

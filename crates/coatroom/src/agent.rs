@@ -89,9 +89,10 @@ async fn look(
         return Ok(StoreView::default());
     };
     match (stored::view(&**store, &asks).await, call.endpoint) {
-        (Err(_), Endpoint::Logout | Endpoint::LogoutContinue | Endpoint::LogoutCallback) => {
-            Ok(StoreView::unavailable())
-        }
+        (
+            Err(_),
+            Endpoint::Logout | Endpoint::LogoutLink | Endpoint::LogoutContinue | Endpoint::LogoutCallback,
+        ) => Ok(StoreView::unavailable()),
         (outcome, _) => outcome,
     }
 }
@@ -171,6 +172,7 @@ async fn answer(
             }
         }
         Endpoint::Session => Ok(handler.session(headers, shared.clock.now())),
+        Endpoint::User => handler.user(headers, &call.query, shared.clock.now()),
         Endpoint::Refresh => match store {
             None => refresh(shared, agent, call).await,
             Some(store) if handler.application().session.storage.is_stateful() => {
@@ -183,6 +185,11 @@ async fn answer(
             // whoever closes the tab meanwhile would stay signed in
             let provider = agent.provider.known_snapshot();
             handler.logout(headers, provider.as_deref(), shared.clock.now(), &mut SystemRng)
+        }
+        Endpoint::LogoutLink => {
+            let provider = agent.provider.known_snapshot();
+            let now = shared.clock.now();
+            handler.logout_link(headers, &call.query, provider.as_deref(), now, &mut SystemRng)
         }
         Endpoint::LogoutContinue => {
             let provider = agent.provider.snapshot().await.ok();

@@ -136,6 +136,8 @@ impl RateLimits {
             // what is left of a session's end is a redirect
             Endpoint::LogoutContinue | Endpoint::LogoutCallback => Ok(()),
             Endpoint::Logout => by_session(&agent.sign_out, "session"),
+            // most are refused unread, and must leave the user's own sign-outs alone
+            Endpoint::LogoutLink => by_session(&agent.session, "session"),
             Endpoint::BackchannelLogout => by_address(&agent.provider),
             Endpoint::FrontchannelLogout => {
                 by_address(&agent.provider)?;
@@ -147,6 +149,7 @@ impl RateLimits {
             Endpoint::LoginStart
             | Endpoint::LoginEnd
             | Endpoint::Session
+            | Endpoint::User
             | Endpoint::Refresh
             | Endpoint::Login
             | Endpoint::Callback
@@ -488,6 +491,28 @@ mod tests {
         assert!(passes(Endpoint::LoginStart) && passes(Endpoint::Sessions) && passes(Endpoint::Logout));
         while passes(Endpoint::SessionEnd) {}
         assert!(!passes(Endpoint::Session) && !passes(Endpoint::Sessions));
+    }
+
+    #[test]
+    fn links_that_sign_out_leave_a_users_own_sign_outs_alone() {
+        let provider = ProviderConfig::new("https://login.example", "shop", Secret::new("hush"));
+        let mut config = ApplicationConfig::new("shop", "https://shop.example", provider);
+        config.compatibility = Some("duende".to_owned());
+        let application = config.check().unwrap_or_else(|problems| panic!("{problems:?}"));
+        let limits = RateLimits::new(&application, None);
+        let (client, peers) = (ClientFacts { address: None }, TrustedPeers::nobody());
+        let passes = |endpoint| {
+            let session = || Some(SessionId([7; 16]));
+            limits
+                .check_agent(&application, endpoint, &client, &peers, session, SECOND * 1000)
+                .is_ok()
+        };
+        let mut links = 0;
+        while passes(Endpoint::LogoutLink) {
+            links += 1;
+        }
+        assert_eq!(links, defaults::AGENT_SESSION_LIMIT.burst);
+        assert!(passes(Endpoint::Logout));
     }
 
     #[test]

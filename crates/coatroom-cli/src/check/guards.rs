@@ -53,9 +53,7 @@ pub(super) fn guards(out: &mut String, applications: &[Application]) -> fmt::Res
 fn used_by(application: &Application) -> Vec<Class> {
     let endpoints = Endpoint::ALL
         .into_iter()
-        .filter(|endpoint| {
-            application.provider.is_some() && endpoint.is_served_with(&application.session.storage)
-        })
+        .filter(|endpoint| application.provider.is_some() && endpoint.is_served_by(application))
         .map(|endpoint| Class::of(&Resolved::Agent(endpoint)));
     let routes = application.routes.iter().enumerate();
     let routes = routes.map(|(index, route)| Class::of(&Resolved::Proxy { index, route }));

@@ -162,7 +162,7 @@ pub(super) fn agent(out: &mut String, application: &Application) -> fmt::Result 
     }
     let served = Endpoint::ALL
         .into_iter()
-        .filter(|endpoint| endpoint.is_served_with(&application.session.storage));
+        .filter(|endpoint| endpoint.is_served_by(application));
     let rows = served.map(|endpoint| {
         [
             format!("{}/{}", application.base_path, endpoint.path()),

@@ -87,6 +87,17 @@ pub(crate) fn application(
             findings,
         ),
     };
+    let compatibility = app.compatibility.map(schema::CompatibilitySetting::as_str);
+    if compatibility.is_some() && role == Some(Role::Agent) && !session.storage.is_stateful() {
+        findings.warning(
+            at(&["compatibility"]),
+            "sessions are in cookies: when a token expires API calls are 401 `access_token_expired` until the SPA \
+             calls `refresh`, which a client of Duende BFF never does"
+                .to_owned(),
+            "keep sessions in a store, where calls renew their token: `session: {store: memory}`, or `redis://…`"
+                .to_owned(),
+        );
+    }
     let routes = app
         .routes
         .0
@@ -107,6 +118,7 @@ pub(crate) fn application(
         provider,
         session,
         csrf_header: app.csrf_header,
+        compatibility: compatibility.map(str::to_owned),
         rate_limits: AgentLimitsConfig {
             address: app.rate_limits.address.as_ref().map(rate_limit),
             session: app.rate_limits.session.as_ref().map(rate_limit),

@@ -178,6 +178,9 @@ pub(crate) struct App {
     /// §6.1.3.3.
     #[schemars(regex(pattern = r"^[A-Za-z0-9-]+$"), extend("default" = defaults::CSRF_HEADER))]
     pub(crate) csrf_header: Option<String>,
+    /// Whose endpoints the agent offers beside its own, so that an SPA moves over as it is. With either
+    /// value `base_path` is `/bff` and `csrf_header` is `x-csrf` unless they are written. Default: nobody's.
+    pub(crate) compatibility: Option<CompatibilitySetting>,
     /// How often the agent may be called, before it answers 429.
     #[serde(default)]
     pub(crate) rate_limits: RateLimits,
@@ -193,6 +196,18 @@ pub(crate) struct App {
     /// can be read and changed on the way then, tokens included.
     #[serde(default)]
     pub(crate) danger_insecure_http: bool,
+}
+
+/// Whose endpoints the agent offers beside its own.
+#[derive(Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
+#[schemars(inline)]
+pub(crate) enum CompatibilitySetting {
+    /// The `user`, `login`, `logout` and `backchannel` of Duende BFF; `user` is 401 when nobody is signed in.
+    #[serde(rename = "duende")]
+    Duende,
+    /// The same, but then `user` is 200 and `null`.
+    #[serde(rename = "duende-200")]
+    DuendeWithNull,
 }
 
 /// Sign-in.
@@ -534,6 +549,16 @@ impl<'d> Deserialize<'d> for ResponseMode {
 impl<'d> Deserialize<'d> for RouteAuth {
     fn deserialize<D: serde::Deserializer<'d>>(deserializer: D) -> Result<Self, D::Error> {
         written(deserializer)
+    }
+}
+
+impl CompatibilitySetting {
+    /// As it is written, which is also the core's name.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Duende => "duende",
+            Self::DuendeWithNull => "duende-200",
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! The snippets of docs/configuration.md about stores pass `coatroom check` without a warning.
+//! The snippets of docs/configuration.md about stores, and the file of docs/migrating.md, pass `coatroom check`
+//! without a warning.
 
 use std::path::Path;
 use std::process::Command;
@@ -60,4 +61,32 @@ fn every_store_of_the_guide_passes_the_check() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && said.is_empty(), "{snippet}\n{said}");
     }
+}
+
+#[test]
+fn the_file_of_the_guide_for_moving_over_passes_the_check() {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/migrating.md");
+    let guide = std::fs::read_to_string(guide).expect("the guide");
+    let file = guide
+        .split("```yaml\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .expect("the file");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    super::write_file(
+        &folder.path().join("coatroom.key"),
+        &super::key_of("coatroom.key"),
+        "600",
+    );
+    super::write_file(&folder.path().join("dist/index.html"), "<!doctype html>", "644");
+    super::write_file(&folder.path().join("coatroom.yaml"), file, "600");
+    let output = Command::new(env!("CARGO_BIN_EXE_coatroom"))
+        .args(["check", "--config", "coatroom.yaml"])
+        .current_dir(folder.path())
+        .env("SHOP_CLIENT_SECRET", "x")
+        .output()
+        .expect("the binary runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said, "");
 }

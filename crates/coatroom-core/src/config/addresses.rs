@@ -6,7 +6,7 @@
 use url::Url;
 
 use super::check::{Insecure, Problems};
-use super::{Callback, Origin, Route, defaults};
+use super::{Callback, Origin, Route};
 use crate::route::{self, NormalPath};
 
 pub(super) fn check_url(text: &str, insecure: Insecure, problems: &mut Problems) -> Option<(Url, Origin)> {
@@ -168,8 +168,12 @@ pub(super) fn check_hosts(listed: &[String], url: Option<&Url>, problems: &mut P
     hosts
 }
 
-pub(super) fn check_base_path(written: Option<&str>, problems: &mut Problems) -> Option<String> {
-    let path = written.unwrap_or(defaults::BASE_PATH);
+pub(super) fn check_base_path(
+    written: Option<&str>,
+    default: &str,
+    problems: &mut Problems,
+) -> Option<String> {
+    let path = written.unwrap_or(default);
     let simple = |b: u8| b.is_ascii_alphanumeric() || b"/-._~".contains(&b);
     let good = path.len() > 1
         && !path.ends_with('/')

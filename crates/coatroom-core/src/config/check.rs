@@ -12,6 +12,7 @@ use url::Url;
 use super::addresses::{
     check_app_url, check_base_path, check_callback, check_home, check_hosts, check_origins, check_url,
 };
+use super::compatibility::{Compatibility, check_compatibility};
 use super::hsts::Hsts;
 use super::limits::check_agent_limits;
 use super::provider::check_provider;
@@ -37,8 +38,21 @@ impl ApplicationConfig {
         };
         let origins = check_origins(self.origins.as_deref(), app_url.as_ref(), insecure, &mut problems);
         let hosts = check_hosts(&self.hosts, url.as_ref().map(|(url, _)| url), &mut problems);
-        let base_path = check_base_path(self.base_path.as_deref(), &mut problems);
-        let csrf_header = check_csrf_header(self.csrf_header.as_deref(), &mut problems);
+        let compatibility = check_compatibility(
+            self.compatibility.as_deref(),
+            self.login_callback.as_deref(),
+            &mut problems,
+        );
+        let base_path = check_base_path(
+            self.base_path.as_deref(),
+            Compatibility::base_path(compatibility),
+            &mut problems,
+        );
+        let csrf_header = check_csrf_header(
+            self.csrf_header.as_deref(),
+            Compatibility::csrf_header(compatibility),
+            &mut problems,
+        );
         let hsts = Hsts::check(&self.hsts, url.as_ref().map(|(url, _)| url), &mut problems);
         let rate_limits = check_agent_limits(&self.rate_limits, &mut problems);
         let is_proxy = self.provider.is_none();
@@ -77,6 +91,7 @@ impl ApplicationConfig {
                 provider: if is_proxy { None } else { Some(Arc::new(provider?)) },
                 session,
                 csrf_header: csrf_header?,
+                compatibility,
                 hsts,
                 rate_limits,
                 routes,
@@ -160,8 +175,8 @@ fn check_id(id: &str, problems: &mut Problems) -> Option<AppId> {
     checked
 }
 
-fn check_csrf_header(written: Option<&str>, problems: &mut Problems) -> Option<HeaderName> {
-    let name = written.unwrap_or(defaults::CSRF_HEADER).to_ascii_lowercase();
+fn check_csrf_header(written: Option<&str>, default: &str, problems: &mut Problems) -> Option<HeaderName> {
+    let name = written.unwrap_or(default).to_ascii_lowercase();
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     let useless = UNPREFLIGHTED_HEADERS.contains(&name.as_str())
         || name.starts_with("sec-")

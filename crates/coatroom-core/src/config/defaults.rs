@@ -16,6 +16,12 @@ pub const LOGIN_CALLBACK: &str = "agent";
 /// `csrf_header`.
 pub const CSRF_HEADER: &str = "token-handler-version";
 
+/// `base_path` with the endpoints of Duende BFF.
+pub const DUENDE_BASE_PATH: &str = "/bff";
+
+/// `csrf_header` with the endpoints of Duende BFF.
+pub const DUENDE_CSRF_HEADER: &str = "x-csrf";
+
 /// `provider.scopes`.
 pub const SCOPES: [&str; 1] = ["openid"];
 

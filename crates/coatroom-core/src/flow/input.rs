@@ -52,13 +52,31 @@ impl Input {
         }
     }
 
-    pub(super) fn take_return_to(self) -> Result<(Option<String>, Vec<Pair>), Error> {
+    /// The return URL, by its name or that of another library's clients (to whom an empty one is none),
+    /// and everything else.
+    pub(super) fn take_return_to(self, alias: Option<&str>) -> Result<(Option<String>, Vec<Pair>), Error> {
+        let is_return_to =
+            |name: &str| name == "return_to" || alias.is_some_and(|alias| name.eq_ignore_ascii_case(alias));
         let (mut return_to, pairs): (Vec<_>, Vec<_>) =
-            self.pairs.into_iter().partition(|(name, _)| name == "return_to");
+            self.pairs.into_iter().partition(|(name, _)| is_return_to(name));
         if return_to.len() > 1 {
             return Err(Error::InvalidRequest("`return_to` occurs more than once"));
         }
-        Ok((return_to.pop().map(|(_, value)| value), pairs))
+        let return_to = return_to.pop().map(|(_, value)| value);
+        Ok((return_to.filter(|url| alias.is_none() || !url.is_empty()), pairs))
+    }
+
+    /// The value of a parameter that may occur once, whatever the case of its name's letters.
+    pub(super) fn single_in_any_case(&self, name: &'static str) -> Result<Option<&str>, Error> {
+        let mut values = self
+            .pairs
+            .iter()
+            .filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        match (values.next(), values.next()) {
+            (None, _) => Ok(None),
+            (Some((_, value)), None) => Ok(Some(value)),
+            (Some(_), Some(_)) => Err(Error::InvalidRequest("a parameter occurs more than once")),
+        }
     }
 
     /// The value of a parameter that may occur once.

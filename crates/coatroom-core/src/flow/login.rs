@@ -7,7 +7,7 @@
 
 use url::Url;
 
-use crate::config::Origin;
+use crate::config::{Compatibility, Origin};
 use crate::cookie::{Jar, Kind, LoginTag};
 use crate::error::Error;
 use crate::flow::exchange::user_of;
@@ -75,7 +75,7 @@ impl Handler {
         input: Input,
         context: &mut Context<'_>,
     ) -> Result<AgentResponse, Refusal> {
-        let (return_to, pairs) = input.take_return_to()?;
+        let (return_to, pairs) = input.take_return_to(None)?;
         let return_to = self.return_to(return_to.as_deref(), origin)?;
         let requested = RequestedParameters::parse(pairs, &self.provider, Caller::Fetch)?;
         let jar = self.jar(seen);
@@ -101,7 +101,8 @@ impl Handler {
         query: &str,
         context: &mut Context<'_>,
     ) -> Result<AgentResponse, Refusal> {
-        let (return_to, pairs) = Input::form(query.as_bytes())?.take_return_to()?;
+        let alias = self.app.compatibility.map(Compatibility::return_to_name);
+        let (return_to, pairs) = Input::form(query.as_bytes())?.take_return_to(alias)?;
         let return_to = self.return_to(return_to.as_deref(), None)?;
         let (caller, jar) = match navigation.cross_site_or_unlabelled {
             // a foreign page chooses no scopes, no prompt, no user

@@ -5,22 +5,32 @@
 //! the browser is sent through RP-initiated logout (OpenID Connect RP-Initiated Logout 1.0) from a
 //! sealed cookie, because a fetch cannot follow a redirect to another site.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use serde_json::json;
 
-use crate::cookie::Kind;
+use crate::cookie::{Jar, Kind};
 use crate::error::Error;
-use crate::flow::visible::State;
+use crate::flow::visible::{State, Visible};
 use crate::flow::{AgentResponse, Effects, Refusal, Revocation, Seen};
 use crate::handler::Handler;
 use crate::oauth::ProviderSnapshot;
 use crate::oauth::end_session::EndSession;
 use crate::oauth::revocation::{is_revoked, revocation_request};
+use crate::return_to::ReturnTo;
 use crate::rng::{Rng, random_text};
+use crate::route::Endpoint;
 use crate::secret::Secret;
 use crate::session::{LogoutTransaction, Session, TRANSACTION_LIFE};
 use crate::step::{Context, Reply, Step};
 use crate::time::UnixTime;
+
+/// A sign-out as far as this browser and this process go.
+pub(super) struct SignOut {
+    /// Whether it goes on at `logout/continue`.
+    pub(super) goes_on: bool,
+    pub(super) set_cookies: Vec<HeaderValue>,
+    pub(super) effects: Effects,
+}
 
 impl Handler {
     /// `POST logout`. `provider` is what is known of it; none while it cannot be reached.
@@ -36,6 +46,27 @@ impl Handler {
     ) -> Result<AgentResponse, Refusal> {
         let jar = self.jar(seen);
         let visible = self.visible(&jar, now);
+        let ending = self.sign_out(visible, &jar, None, provider, now, rng)?;
+        let body = match ending.goes_on {
+            true => json!({"logout_url": self.agent_url(Endpoint::LogoutContinue.path())}),
+            false => json!({}),
+        };
+        Ok(AgentResponse {
+            effects: ending.effects,
+            ..AgentResponse::json(body, ending.set_cookies)
+        })
+    }
+
+    /// Ends what the cookies show. `return_to` is where the browser is in the end; none: in the app.
+    pub(super) fn sign_out(
+        &self,
+        visible: Visible,
+        jar: &Jar<'_>,
+        return_to: Option<&ReturnTo>,
+        provider: Option<&ProviderSnapshot>,
+        now: UnixTime,
+        rng: &mut dyn Rng,
+    ) -> Result<SignOut, Error> {
         let sessions: Vec<Session> = match visible.state {
             State::Live(session) => vec![session],
             State::Ended { session, .. } => session.into_iter().collect(),
@@ -43,39 +74,41 @@ impl Handler {
             State::Conflict => visible
                 .anchors
                 .iter()
-                .filter_map(|anchor| self.session_of(anchor, &jar))
+                .filter_map(|anchor| self.session_of(anchor, jar))
                 .collect(),
             State::Absent => Vec::new(),
         };
         // an anchor alone is enough for this browser, and not for the whole process
-        let ended = self.proved(&visible.anchors, &jar);
-        let store = self.deletions(&visible.anchors, &jar);
+        let ended = self.proved(&visible.anchors, jar);
+        let store = self.deletions(&visible.anchors, jar);
         let mut tombstones = visible.tombstones;
         for anchor in &visible.anchors {
             tombstones.add_session(anchor.id);
         }
-        let mut set_cookies = self.cookies.clear_everything(&jar);
+        let mut set_cookies = self.cookies.clear_everything(jar);
         if !tombstones.is_empty() {
             set_cookies.extend(self.tombstone_cookies(Kind::Ended, &tombstones, rng)?);
         }
         let provider_has_none = provider.is_some_and(|known| !known.metadata.offers_end_session());
-        let body = match sessions.first() {
+        let goes_on = match sessions.first() {
             Some(session) if !provider_has_none => {
                 let transaction = LogoutTransaction {
                     state: Secret::new(random_text::<16>(rng)),
                     id_token_hint: Some(session.tokens.id_token.clone()),
                     started_at: now,
+                    return_to: return_to.map(|url| url.as_str().to_owned()),
                 };
-                let lines = self.logout_cookie(&transaction, &jar, rng)?;
+                let lines = self.logout_cookie(&transaction, jar, rng)?;
                 set_cookies.extend(lines);
-                json!({"logout_url": self.agent_url("logout/continue")})
+                true
             }
-            _ => json!({}),
+            _ => false,
         };
         let revoke = sessions.iter().flat_map(Session::revocations).collect();
-        Ok(AgentResponse {
+        Ok(SignOut {
+            goes_on,
+            set_cookies,
             effects: Effects { ended, revoke, store },
-            ..AgentResponse::json(body, set_cookies)
         })
     }
 
@@ -83,9 +116,9 @@ impl Handler {
     fn logout_cookie(
         &self,
         transaction: &LogoutTransaction,
-        jar: &crate::cookie::Jar<'_>,
+        jar: &Jar<'_>,
         rng: &mut dyn Rng,
-    ) -> Result<Vec<http::HeaderValue>, Error> {
+    ) -> Result<Vec<HeaderValue>, Error> {
         match self.cookies.seal(
             Kind::Logout,
             &transaction.encode(),
@@ -98,6 +131,7 @@ impl Handler {
                 let bare = LogoutTransaction {
                     state: transaction.state.clone(),
                     id_token_hint: None,
+                    return_to: transaction.return_to.clone(),
                     ..*transaction
                 };
                 self.cookies.seal(
@@ -125,6 +159,7 @@ impl Handler {
         now: UnixTime,
     ) -> Result<AgentResponse, Refusal> {
         let pending = self.pending_logout(headers, now).into_iter().next();
+        let home = self.after(pending.as_ref());
         let target = pending.and_then(|transaction| {
             let provider = provider?;
             EndSession {
@@ -135,7 +170,7 @@ impl Handler {
             .url(&self.provider, &provider.metadata)
         });
         Ok(AgentResponse::see_other(
-            target.as_ref().unwrap_or(&self.app.app_url).as_str(),
+            target.as_ref().map_or(home.as_str(), |url| url.as_str()),
             Vec::new(),
         )?)
     }
@@ -155,16 +190,25 @@ impl Handler {
             (Some((_, state)), None) => Some(Secret::new(state)),
             (None, _) | (Some(_), Some(_)) => None,
         };
-        let matches = returned.is_some_and(|state| {
+        let finished = returned.and_then(|state| {
             self.pending_logout(headers, now)
-                .iter()
-                .any(|transaction| transaction.state == state)
+                .into_iter()
+                .find(|transaction| transaction.state == state)
         });
-        let set_cookies = match matches {
-            true => self.cookies.clear(Kind::Logout, &self.jar(headers)),
-            false => Vec::new(),
+        let set_cookies = match &finished {
+            Some(_) => self.cookies.clear(Kind::Logout, &self.jar(headers)),
+            None => Vec::new(),
         };
-        Ok(AgentResponse::see_other(self.app.app_url.as_str(), set_cookies)?)
+        let home = self.after(finished.as_ref());
+        Ok(AgentResponse::see_other(home.as_str(), set_cookies)?)
+    }
+
+    /// Where a browser is after a sign-out; what was sealed is judged again.
+    fn after(&self, transaction: Option<&LogoutTransaction>) -> ReturnTo {
+        transaction
+            .and_then(|transaction| transaction.return_to.as_deref())
+            .and_then(|url| ReturnTo::revalidate(url, &self.app).ok())
+            .unwrap_or_else(|| ReturnTo::home(&self.app))
     }
 
     fn pending_logout(&self, headers: &HeaderMap, now: UnixTime) -> Vec<LogoutTransaction> {

@@ -6,6 +6,7 @@
 
 mod answer;
 mod api;
+mod duende;
 mod exchange;
 mod input;
 mod known;

@@ -53,7 +53,7 @@ impl Handler {
         })
     }
 
-    fn visible_claims(&self, id_token: &Secret) -> Value {
+    pub(super) fn visible_claims(&self, id_token: &Secret) -> Value {
         let mut claims = claims_of(id_token).unwrap_or_default();
         match &self.app.session.claims {
             Some(wanted) => claims.retain(|name, _| wanted.contains(name)),

@@ -85,6 +85,8 @@ pub(crate) struct LogoutTransaction {
     pub(crate) state: Secret,
     pub(crate) id_token_hint: Option<Secret>,
     pub(crate) started_at: UnixTime,
+    /// Absolute, validated when received and again when used; none: the SPA's address.
+    pub(crate) return_to: Option<String>,
 }
 
 impl LogoutTransaction {
@@ -94,6 +96,7 @@ impl LogoutTransaction {
             state: self.state.expose(),
             id_token_hint: id_token_hint.as_ref().map(|packed| bytes(packed)),
             started_at: self.started_at.0,
+            return_to: self.return_to.as_deref(),
         })
     }
 
@@ -103,6 +106,7 @@ impl LogoutTransaction {
             state: Secret::new(record.state),
             id_token_hint: record.id_token_hint.and_then(|packed| unpack(packed)),
             started_at: UnixTime(record.started_at),
+            return_to: record.return_to.map(str::to_owned),
         })
     }
 
@@ -149,4 +153,6 @@ struct LogoutRecord<'a> {
     id_token_hint: Option<&'a ByteSlice>,
     #[n(2)]
     started_at: u64,
+    #[b(3)]
+    return_to: Option<&'a str>,
 }

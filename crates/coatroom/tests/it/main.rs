@@ -7,6 +7,8 @@ mod attack_redirects;
 mod attack_sequences;
 mod cookies;
 mod cross_site;
+mod duende;
+mod duende_sign_out;
 mod embedding;
 mod outages;
 mod provider_logout;

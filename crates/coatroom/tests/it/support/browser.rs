@@ -65,7 +65,7 @@ impl Answer {
     fn check_form(&self, path: &str) {
         let header = |name: &str| self.headers.get(name).map(|value| value.to_str().expect("ASCII"));
         let set_cookie = self.headers.contains_key(header::SET_COOKIE);
-        if path.starts_with("/auth/") {
+        if path.starts_with("/auth/") || path.starts_with("/bff/") {
             assert_eq!(
                 header("cache-control"),
                 Some("no-store").filter(|_| self.status != 204),

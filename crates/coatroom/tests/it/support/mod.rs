@@ -132,6 +132,16 @@ impl Rig {
         Self::of(provider, clock, store, self.storage.clone(), |_| {})
     }
 
+    /// The same with other settings as well.
+    pub(crate) fn replica_behind(
+        &self,
+        store: Arc<dyn SessionStore>,
+        change: impl FnOnce(&mut ApplicationConfig),
+    ) -> Self {
+        let (provider, clock) = (self.provider.clone(), self.clock.clone());
+        Self::of(provider, clock, store, self.storage.clone(), change)
+    }
+
     /// The usual application.
     pub(crate) async fn new() -> Self {
         Self::with(|_| {}).await
@@ -193,9 +203,15 @@ impl Rig {
 
     /// An instance beside this agent that only forwards API calls.
     pub(crate) fn proxy_only(&self) -> Self {
+        self.proxy_only_with(|_| {})
+    }
+
+    /// The same with other settings.
+    pub(crate) fn proxy_only_with(&self, change: impl FnOnce(&mut ApplicationConfig)) -> Self {
         let mut config = config(&self.provider.issuer);
         config.provider = None;
         config.session.storage = self.storage.clone();
+        change(&mut config);
         let keys = ProxyRing::new(vec![MasterKey::parse(OLD_KEY).expect("a good key").proxy_key()]);
         let handler = TokenHandler::builder(vec![checked(config)], keys.expect("one key is enough"))
             .clock(self.clock.clone())

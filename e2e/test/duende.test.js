@@ -1,0 +1,162 @@
+// An application that was written for Duende BFF moves over by configuration alone: `compatibility: duende`.
+//
+// Its page (`../duende`) is written from that product's documented contract and never adapted to Coatroom.
+
+import assert from 'node:assert/strict';
+import { cp, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { freePorts } from '../rig/ports.js';
+import { passLoginAndConsent, confirmSignOut } from '../rig/provider_pages.js';
+import { CLIENT_ID, CLIENT_SECRET, Rig, scenario, shopConfiguration } from '../rig/rig.js';
+
+const PAGES = join(import.meta.dirname, '../duende');
+const GUIDE = join(import.meta.dirname, '../../docs/migrating.md');
+const TOKEN_LIFE = 2;
+
+class DuendeRig extends Rig {
+  /**
+   * @param {object} [options]
+   * @param {string} [options.compatibility]
+   * @param {object} [options.session] the configuration's `session`
+   * @param {object} [options.provider] options of the demo's provider
+   * @param {boolean} [options.wrapped] the guide's wrapper stands in front of the page's script
+   */
+  async start({ compatibility = 'duende', session = { store: 'memory' }, provider = {}, wrapped = false } = {}) {
+    await this.prepare();
+    const [port, adminPort, providerPort] = await freePorts(3);
+    this.url = `http://localhost:${port}`;
+    this.appUrl = this.url;
+    const clients = [{
+      client_id: CLIENT_ID,
+      client_secret: CLIENT_SECRET,
+      redirect_uris: [`${this.url}/bff/callback`],
+      post_logout_redirect_uris: [`${this.url}/bff/logout/callback`],
+    }];
+    this.prepareProvider({ port: providerPort, redirectUri: clients[0].redirect_uris[0], options: { clients, ...provider } });
+    await this.startProvider();
+    await this.startApi();
+    await cp(PAGES, join(this.directory, 'pages'), { recursive: true });
+    if (wrapped) {
+      const script = join(this.directory, 'pages/page.js');
+      await writeFile(script, `${await wrapperOfTheGuide()}\n${await readFile(script, 'utf8')}`);
+    }
+    const app = { compatibility, session };
+    const pages = { static: './pages' };
+    await this.startCoatroom({ wait: 'ready', configuration: shopConfiguration({ rig: this, port, adminPort, pages, app }) });
+  }
+}
+
+async function wrapperOfTheGuide() {
+  const [, wrapper] = /```js\n(const send[^`]+)```/.exec(await readFile(GUIDE, 'utf8'));
+  return wrapper;
+}
+
+const state = (page, name) => page.waitForSelector(`#status[data-state=${name}]`);
+
+async function callApi(page) {
+  await page.click('#call-api');
+  const answer = await page.waitForSelector('#answer[data-status]:not([data-status=""])');
+  return Number(await answer.getAttribute('data-status'));
+}
+
+async function claimsOf(page) {
+  const rows = await page.$$eval('#claims tr', (found) => found.map((row) => [...row.cells].map((cell) => cell.textContent)));
+  return Object.fromEntries(rows);
+}
+
+scenario('an application written for Duende BFF signs in, outlives its access token and signs out', {
+  Rig: DuendeRig,
+  provider: { accessTokenTtl: TOKEN_LIFE },
+}, async (rig) => {
+  const page = await rig.openApp('/orders/7?view=list');
+  await state(page, 'signed-out');
+  assert.equal(await page.innerText('#status'), 'nobody (401)');
+  assert.equal(await callApi(page), 401);
+
+  await page.click('#sign-in');
+  await passLoginAndConsent(page, rig.issuer, 'alice');
+  await state(page, 'signed-in');
+  assert.equal(page.url(), `${rig.url}/orders/7?view=list`, 'a deep link survives the sign-in');
+  const claims = await claimsOf(page);
+  assert.equal(claims.sub, 'alice');
+  assert.match(claims['bff:logout_url'], /^\/bff\/logout\?sid=[\w-]{43}$/);
+  assert.ok(Number(claims['bff:session_expires_in']) > 1_700);
+
+  // the page refreshes nothing, so the server has to
+  assert.equal(await callApi(page), 200);
+  const until = Date.now() + 30_000;
+  while (rig.refreshes.length === 0 && Date.now() < until) assert.equal(await callApi(page), 200);
+  assert.ok(rig.refreshes.length > 0, 'the token was renewed by the calls');
+  await page.evaluate(() => window.checkSession());
+  await state(page, 'signed-in');
+
+  await page.click('#sign-out');
+  await confirmSignOut(page, rig.issuer);
+  await state(page, 'signed-out');
+  assert.equal(page.url(), `${rig.url}/signed-out`);
+  assert.equal(await callApi(page), 401);
+});
+
+scenario('with sessions in cookies the wrapper of the guide refreshes for an application written for Duende BFF', {
+  Rig: DuendeRig,
+  session: { store: 'cookie' },
+  provider: { accessTokenTtl: TOKEN_LIFE },
+  wrapped: true,
+}, async (rig) => {
+  const page = await rig.openApp();
+  await page.click('#sign-in');
+  await passLoginAndConsent(page, rig.issuer, 'alice');
+  await state(page, 'signed-in');
+  const until = Date.now() + 30_000;
+  while (rig.refreshes.length === 0 && Date.now() < until) assert.equal(await callApi(page), 200);
+  assert.equal(rig.refreshes.length, 1);
+  assert.equal(rig.refreshes[0].status, 200);
+  await page.click('#sign-out');
+  await confirmSignOut(page, rig.issuer);
+  await state(page, 'signed-out');
+});
+
+scenario('another site signs nobody out of an application written for Duende BFF', { Rig: DuendeRig }, async (rig) => {
+  const page = await rig.openApp();
+  await page.click('#sign-in');
+  await passLoginAndConsent(page, rig.issuer, 'alice');
+  await state(page, 'signed-in');
+
+  const foreign = await rig.browser.tab();
+  for (const path of ['/bff/logout', '/bff/logout?sid=guess', '/bff/logout?returnUrl=/signed-out']) {
+    await foreign.goto(`${rig.issuer}/.well-known/openid-configuration`);
+    await foreign.evaluate((url) => { location.href = url; }, rig.url + path);
+    await foreign.waitForURL(`${rig.url}/**`);
+    await state(foreign, 'signed-in');
+  }
+  await foreign.goto(`${rig.issuer}/.well-known/openid-configuration`);
+  const loads = await foreign.evaluate((url) => new Promise((resolve) => {
+    const image = new Image();
+    image.onload = () => resolve(true);
+    image.onerror = () => resolve(false);
+    image.src = url;
+  }), `${rig.url}/bff/logout`);
+  assert.equal(loads, false);
+  const told = await foreign.evaluate((url) => fetch(url, { credentials: 'include', headers: { 'X-CSRF': '1' } })
+    .then(() => true, () => false), `${rig.url}/bff/user`);
+  assert.equal(told, false, 'no other origin is told who is signed in');
+  assert.equal(await callApi(page), 200);
+
+  // a page of the application itself needs the right link as well
+  const own = await rig.browser.tab();
+  await own.goto(`${rig.url}/`);
+  await state(own, 'signed-in');
+  const [refused] = await Promise.all([
+    own.waitForResponse((response) => response.url().endsWith('/bff/logout')),
+    own.evaluate(() => { location.href = '/bff/logout'; }),
+  ]);
+  assert.equal(refused.status(), 403);
+  assert.equal(await callApi(page), 200);
+});
+
+scenario('an application that expects `null` for nobody gets it', { Rig: DuendeRig, compatibility: 'duende-200' }, async (rig) => {
+  const page = await rig.openApp();
+  await state(page, 'signed-out');
+  assert.equal(await page.innerText('#status'), 'nobody (200)');
+});
