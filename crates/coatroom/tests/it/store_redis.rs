@@ -662,15 +662,16 @@ fn each_runtime_has_a_connection_and_outlives_the_others() {
     }
 }
 
-/// Memory and time, in a release build: `COATROOM_FIGURES=1 cargo test --release -p coatroom --features
-/// redis --test it store_redis::figures -- --nocapture`.
+/// Memory and time for so many sessions, in a release build: `COATROOM_FIGURES=1000000 cargo test
+/// --release -p coatroom --features redis --test it store_redis::figures -- --nocapture`.
 #[tokio::test]
 #[expect(clippy::print_stdout, reason = "figures are for whoever asked for them")]
 async fn figures() {
-    if std::env::var_os("COATROOM_FIGURES").is_none() {
+    let Some(sessions) = std::env::var("COATROOM_FIGURES").ok() else {
         return;
-    }
-    const SESSIONS: u32 = 100_000;
+    };
+    let sessions: u32 = sessions.parse().expect("a number of sessions");
+    let sessions = sessions.next_multiple_of(500).max(10_000);
     let server = Server::start();
     let store = Arc::new(store(&server.settings()));
     let name = |number: u32| {
@@ -685,10 +686,10 @@ async fn figures() {
     store.ping().await.expect("it works");
     let before = server.number("used_memory");
     let began = Instant::now();
-    for from in (0..SESSIONS).step_by(500) {
+    for from in (0..sessions).step_by(500) {
         let inserts = (from..from + 500).map(|number| {
             let (store, mut new) = (store.clone(), large.clone());
-            new.indexes = vec![IndexKey(name(number)), IndexKey(name(number + SESSIONS))];
+            new.indexes = vec![IndexKey(name(number)), IndexKey(name(number + sessions))];
             async move { store.insert(&RecordKey(name(number)), &new).await }
         });
         for insert in futures_util::future::join_all(inserts).await {
@@ -697,9 +698,9 @@ async fn figures() {
     }
     let took = began.elapsed();
     println!(
-        "{SESSIONS} sessions of 2.6 KB under two indexes each: {} bytes a session, {:.0} inserts/s",
-        (server.number("used_memory") - before) / u64::from(SESSIONS),
-        f64::from(SESSIONS) / took.as_secs_f64()
+        "{sessions} sessions of 2.6 KB under two indexes each: {} bytes a session, {:.0} inserts/s",
+        (server.number("used_memory") - before) / u64::from(sessions),
+        f64::from(sessions) / took.as_secs_f64()
     );
     let began = Instant::now();
     for number in 0..10_000 {
@@ -710,13 +711,19 @@ async fn figures() {
             .expect("there");
     }
     println!("one load after the other: {:?} each", began.elapsed() / 10_000);
+    let began = Instant::now();
+    for number in 0..10_000 {
+        let index = IndexKey(name(number));
+        assert_eq!(store.list(&index).await.expect("it works").len(), 1);
+    }
+    println!("one list after the other: {:?} each", began.elapsed() / 10_000);
     for crowd in [16, 64, 256] {
         let began = Instant::now();
         let readers = (0..crowd).map(|reader| {
             let store = store.clone();
             tokio::spawn(async move {
                 for number in 0..200_000 / crowd {
-                    let key = RecordKey(name((number * crowd + reader) % SESSIONS));
+                    let key = RecordKey(name((number * crowd + reader) % sessions));
                     store.load(&key).await.expect("it works").expect("there");
                 }
             })
@@ -729,4 +736,9 @@ async fn figures() {
             200_000.0 / began.elapsed().as_secs_f64()
         );
     }
+    let began = Instant::now();
+    for number in 0..10_000 {
+        assert!(store.delete(&RecordKey(name(number))).await.expect("it works"));
+    }
+    println!("one removal after the other: {:?} each", began.elapsed() / 10_000);
 }
