@@ -1,0 +1,97 @@
+/**
+ * The way back from the provider: finishing a sign-in, and the URL that it began on.
+ *
+ * Never posts an answer of the provider twice at once, never passes on text of a link but for what has the shape of a
+ * code, and leaves the URL as it is where trying again can help.
+ *
+ * @module
+ */
+
+import { CoatroomError, type ErrorCode } from "./errors.js";
+import type { CallbackResult, SessionState } from "./types.js";
+import type { World } from "./world.js";
+
+/** What is asked of the agent. */
+export interface CallbackCalls {
+  session(): Promise<SessionState>;
+  /** Posts `login/end`, and answers the session and `return_to`. */
+  finish(query: URLSearchParams): Promise<[SessionState, string | undefined]>;
+}
+
+export interface Callbacks {
+  /** This page as a `return_to`. */
+  here(): string | undefined;
+  handle(): Promise<CallbackResult | null>;
+}
+
+export function callbacksOf(world: World, callbackPath: string | undefined, agent: CallbackCalls): Callbacks {
+  let handling: Promise<CallbackResult | null> | undefined;
+
+  function show(url: URL): string {
+    world.history.replaceState(world.history.state, "", url);
+    return url.pathname + url.search + url.hash;
+  }
+
+  async function finish(): Promise<CallbackResult | null> {
+    const url = new URL(world.location.href);
+    if (url.pathname === callbackPath && url.searchParams.has("state")) return signedIn(url);
+
+    const code = url.searchParams.get("login_error");
+    if (code === null) return null;
+    url.search = withoutError(url.search);
+    const returnTo = show(url);
+    return { returnTo, state: await agent.session(), error: errorOfLink(code) };
+  }
+
+  async function signedIn(url: URL): Promise<CallbackResult> {
+    try {
+      const [state, returnTo = "/"] = await agent.finish(url.searchParams);
+      const target = new URL(returnTo, url);
+      if (target.origin !== url.origin) {
+        world.location.replace(target.href);
+        await new Promise(() => {});
+      }
+      return { returnTo: show(target), state, error: null };
+    } catch (caught) {
+      const error = caught as CoatroomError;
+      // in an outage the provider's answer stays good, and a reload or another call tries once more
+      if (error.status === 400) show(new URL(url.pathname, url));
+      else handling = undefined;
+      return { returnTo: "/", state: await agent.session(), error };
+    }
+  }
+
+  return {
+    here() {
+      const { pathname, search, hash } = world.location;
+      if (pathname === callbackPath) return undefined;
+      // text and not `URLSearchParams`, which would spell the rest of the query its own way
+      const query = withoutError(search);
+      return [pathname + query + hash, pathname + query, pathname].find((path) => path.length <= LONGEST);
+    },
+    async handle() {
+      if (!world.location) return null;
+      // effects that run twice get one answer, and whoever asks later still learns of an error that has left the URL
+      handling ??= finish().then((result) => {
+        if (!result?.error) handling = undefined;
+        return result;
+      });
+      return handling;
+    },
+  };
+}
+
+function withoutError(search: string): string {
+  return search.replace(/([?&])login_error=[^&]*&?/, "$1").replace(/[?&]$/, "");
+}
+
+/** Either a code of Coatroom's own, or one that the provider refused with. */
+function errorOfLink(code: string): CoatroomError {
+  const isOurs = /^(login_state|authorization|session|rate|provider|store)_[a-z]+$/.test(code);
+  return isOurs
+    ? new CoatroomError(code as ErrorCode)
+    : new CoatroomError("authorization_failed", { providerError: /^[a-z_]{1,40}$/.test(code) ? code : null });
+}
+
+/** Bytes of a `return_to`, which an ASCII URL has as many of as characters. */
+const LONGEST = 2000;

@@ -1,0 +1,397 @@
+/**
+ * `createCoatroom`: the session as this tab knows it, and when to ask again.
+ *
+ * Nobody is signed out but by the agent's own word (`session`, or `logout`): no outage, no answer of an API and no
+ * clock of this machine does it. Asks for nothing before the application did, and for nothing by itself while nobody
+ * looks at the page.
+ *
+ * @module
+ */
+
+import { callsOf, type SessionEntryJson, type SessionJson } from "./agent.js";
+import { callbacksOf } from "./callback.js";
+import { CoatroomError } from "./errors.js";
+import { fetchOf } from "./fetch.js";
+import { joinTabs } from "./tabs.js";
+import type {
+  Claims,
+  Coatroom,
+  CoatroomOptions,
+  SessionEntry,
+  SessionState,
+  SignedOutReason,
+  SignedOutState,
+  SignInOptions,
+  SignOutOptions,
+} from "./types.js";
+import { type Age, ageSince, type World } from "./world.js";
+
+/**
+ * A client of the agent at {@link CoatroomOptions.baseUrl}.
+ *
+ * Makes no request by itself: call {@link Coatroom.handleCallback} and {@link Coatroom.session} when the application
+ * starts. On a server it does nothing at all, and its state stays `unknown`.
+ *
+ * ```ts
+ * const coatroom = createCoatroom();
+ * await coatroom.handleCallback();
+ * const { user } = await coatroom.session();
+ * ```
+ */
+export function createCoatroom(options: CoatroomOptions = {}): Coatroom {
+  return createIn(globalThis, options);
+}
+
+/**
+ * A client in one tab of `world`.
+ *
+ * @internal
+ */
+export function createIn(world: World, options: CoatroomOptions): Coatroom {
+  const { csrfHeader = "token-handler-version", refreshAhead = 30, timeout = 20_000 } = options;
+  const base = new URL(options.baseUrl ?? "/auth", world.location?.href ?? "http://localhost");
+  const baseUrl = base.href.replace(/\/$/, "");
+  const send: typeof fetch = (...call) => (options.fetch ?? world.fetch)(...call);
+  const call = callsOf(world, send, baseUrl, csrfHeader, timeout);
+  const closing = new AbortController();
+  const tabs = joinTabs<News>(world, `coatroom:${options.name ?? baseUrl}`, 2 * timeout, heard, closing.signal);
+
+  const listeners = new Set<(state: SessionState) => void>();
+  let state: SessionState = { ...NOTHING, status: "unknown" };
+  /** How old `state` is, and how many milliseconds are left of the access token and of the session. */
+  let learnt: Age = never;
+  let tokenLeft: Age = never;
+  let endLeft: Age = never;
+  /** How many milliseconds the token was good for when we learnt of it, and the end that was tried to put off. */
+  let tokenLife = 0;
+  let tried = 0;
+  /** Failures in a row, and how many milliseconds are left until the next try. */
+  let failures = 0;
+  let restLeft: Age = none;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let asking: Promise<SessionState> | undefined;
+  let renewing: Promise<CoatroomError | null> | undefined;
+
+  // ---- what is known
+
+  function become(next: SessionState): void {
+    if (!isAlike(state, next)) {
+      state = next;
+      for (const listener of [...listeners]) {
+        try {
+          listener(state);
+        } catch (error) {
+          // one listener's mistake is reported, and is no other's
+          Promise.reject(error);
+        }
+      }
+    }
+    wake();
+  }
+
+  function learn({ session, ...answer }: SessionJson, since: Age, reason?: SignedOutReason): void {
+    failures = 0;
+    restLeft = none;
+    learnt = since;
+    tokenLeft = endLeft = never;
+    if (session) {
+      const { access_token_expires_in: life, id_token_claims: user } = answer;
+      const { id, idle_expires_in: idle, expires_in: absolute, provider_expires_in: provider } = session;
+      const countdown = (seconds: number) => () => 1000 * seconds - since();
+      tokenLeft = countdown(life ?? Infinity);
+      endLeft = countdown(Math.min(idle, absolute));
+      tokenLife = tokenLeft();
+      const at = <T>(seconds: T) =>
+        (seconds == null ? null : new Date(world.Date.now() - since() + 1000 * Number(seconds))) as Date | (T & null);
+      become({
+        ...NOTHING,
+        status: "signed-in",
+        user: (JSON.stringify(user) === JSON.stringify(state.user) ? state.user : user) as Claims,
+        session: {
+          id,
+          accessTokenExpiresAt: at(life),
+          idleExpiresAt: at(idle),
+          expiresAt: at(absolute),
+          providerExpiresAt: at(provider),
+        },
+      });
+    } else {
+      become({
+        ...NOTHING,
+        status: "signed-out",
+        reason: reason ?? (state.session ? "expired" : state.status === "signed-out" ? state.reason : "never"),
+      });
+    }
+  }
+
+  /** What was known stays. */
+  function fail(error: CoatroomError): void {
+    const since = ageSince(world);
+    const seconds = error.retryAfter ?? Math.min(5 * 2 ** failures++, 60);
+    // users who saw one outage do not come back at one moment
+    const pause = 1000 * seconds * (1 + Math.random() / 4);
+    restLeft = () => pause - since();
+    become({ ...state, error });
+  }
+
+  // ---- what the tabs tell each other
+
+  function heard({ answer, error, at, reason }: Partial<News>, isNewer: boolean): void {
+    if (error) fail(new CoatroomError(error.code, error));
+    else if (answer && isNewer) learn(answer, ageSince(world, at), reason);
+    else if (isNewer || answer?.session?.id !== state.session?.id) session();
+  }
+
+  function tell(answer: SessionJson, since: Age, reason?: SignedOutReason): void {
+    tabs.tell({ answer, at: world.Date.now() - since(), reason });
+  }
+
+  /** A refresh, a sign-in or a sign-out happened here. */
+  function publish(answer: SessionJson, since: Age, reason?: SignedOutReason): SessionState {
+    tabs.advance();
+    learn(answer, since, reason);
+    tell(answer, since, reason);
+    return state;
+  }
+
+  // ---- what is asked
+
+  function session(reason?: SignedOutReason): Promise<SessionState> {
+    asking ??= ask(reason).finally(() => {
+      asking = undefined;
+    });
+    return asking;
+  }
+
+  async function ask(reason?: SignedOutReason): Promise<SessionState> {
+    try {
+      for (let tries = 1; ; tries++) {
+        const generation = tabs.generation();
+        const since = ageSince(world);
+        const answer = await call("GET", "/session");
+        // somebody signed in or out meanwhile: who knows which of the two this answer saw
+        if (tries < 3 && tabs.generation() !== generation) continue;
+        tabs.caughtUp(generation);
+        const isNews = answer.session?.id !== state.session?.id;
+        learn(answer, since, reason);
+        if (isNews) tell(answer, since, reason);
+        break;
+      }
+    } catch (error) {
+      fail(error as CoatroomError);
+    }
+    return state;
+  }
+
+  /** The agent or the proxy said that there is no session: it may have spoken of an older one, so ask. */
+  async function ended(code: string): Promise<void> {
+    if (state.status !== "signed-out") await session(code === "session_expired" ? "expired" : undefined);
+  }
+
+  /**
+   * New tokens, unless another tab has fetched some since `generation`; what stood against it, or `null`.
+   * A failure is everybody's: tabs that wait behind us do not try the same once more.
+   */
+  function renew(generation: number, background?: "background=true"): Promise<CoatroomError | null> {
+    renewing ??= tabs
+      .alone(() => renewAlone(generation, background), 2 * timeout)
+      .finally(() => {
+        renewing = undefined;
+      });
+    return renewing;
+  }
+
+  async function renewAlone(generation: number, background?: string): Promise<CoatroomError | null> {
+    if (tabs.generation() > generation) return null;
+    if (state.error?.retryAfter && restLeft() > 0) return state.error;
+    const since = ageSince(world);
+    try {
+      publish(await call("POST", "/refresh", background), since);
+      return null;
+    } catch (caught) {
+      const error = caught as CoatroomError;
+      if (error.status === 401) {
+        tabs.advance();
+        await ended(error.code);
+        return state.session && !state.error ? null : error;
+      }
+      fail(error);
+      tabs.tell({ error: { ...error } });
+      return error;
+    }
+  }
+
+  async function refresh(background?: "background=true"): Promise<SessionState> {
+    await renew(tabs.generation(), background);
+    return state;
+  }
+
+  // ---- what happens by itself
+
+  /** Looks every few seconds, while somebody looks at us, for what is due or older than `limit` milliseconds. */
+  function wake(limit = never()): void {
+    world.clearTimeout(timer);
+    if (world.document?.visibilityState !== "visible" || closing.signal.aborted) return;
+    if (state.status === "unknown" && !state.error) return;
+    const late = ageSince(world);
+    // a timer that is late has slept
+    timer = world.setTimeout(() => wake(late() > OLD ? OLD : undefined), BEAT);
+    if (restLeft() > 0) return;
+    const isDue = refreshAhead !== false && tokenLeft() <= Math.min(1000 * refreshAhead, tokenLife / 4);
+    const end = Number(state.session?.accessTokenExpiresAt);
+    // where the idle time ends a token, no timer can put that off
+    if (isDue && Math.abs(end - tried) > ROUNDING) {
+      tried = end;
+      refresh("background=true");
+    } else if (state.error || endLeft() <= 0 || learnt() > limit) session();
+  }
+
+  function listen(target: EventTarget, type: string, listener: (event: PageTransitionEvent) => void): void {
+    target.addEventListener(type, listener as (event: Event) => void, { signal: closing.signal });
+  }
+
+  /** Something speaks for another try, unless the agent said when to come again. */
+  function look(limit: number): void {
+    if (!state.error?.retryAfter) restLeft = none;
+    wake(limit);
+  }
+
+  if (world.document) {
+    tabs.join();
+    listen(world.document, "visibilitychange", () => look(OLD));
+    listen(world, "online", () => look(1000));
+    listen(world, "pagehide", tabs.leave);
+    listen(world, "pageshow", ({ persisted }) => {
+      if (persisted) {
+        tabs.join();
+        look(-1);
+      }
+    });
+  }
+
+  // ---- what the application calls
+
+  function leave(url: string): Promise<never> {
+    world.location.assign(url);
+    return new Promise((_, reject) =>
+      listen(world, "pageshow", ({ persisted }) => persisted && reject(new CoatroomError("came_back"))),
+    );
+  }
+
+  async function signIn({ returnTo, parameters, ...options }: SignInOptions = {}): Promise<never> {
+    const start = (returnTo: string | URL | undefined) =>
+      call<{ authorization_url: string }>(
+        "POST",
+        "/login/start",
+        Object.entries({ returnTo, ...options, ...parameters })
+          .filter(([, value]) => value != null)
+          .map(([name, value]) => [
+            // the specifications' names: loginHint is login_hint
+            parameters && name in parameters ? name : name.replace(/[A-Z]/g, "_$&").toLowerCase(),
+            Array.isArray(value) ? value.join(" ") : String(value),
+          ]),
+        "authorization_url",
+      );
+    const answer = await start(returnTo ?? callbacks.here()).catch((error: CoatroomError) => {
+      // some paths can be read in two ways, and a sign-in that leads home is better than none
+      if (returnTo || error.code !== "invalid_request") throw error;
+      return start(undefined);
+    });
+    return leave(answer.authorization_url);
+  }
+
+  async function signOut({ everywhere, returnTo = "/" }: SignOutOptions = {}): Promise<never> {
+    const since = ageSince(world);
+    const answer = await tabs.alone(
+      () => call<{ logout_url?: string }>("POST", "/logout", everywhere ? "everywhere=true" : "", ""),
+      BRIEFLY,
+    );
+    publish({ is_logged_in: false, session: null } as SessionJson, since, "signed-out");
+    return leave(answer.logout_url ?? String(returnTo));
+  }
+
+  const callbacks = callbacksOf(world, options.callbackPath, {
+    session,
+    async finish(query) {
+      const since = ageSince(world);
+      const answer = await tabs.alone(() => call("POST", "/login/end", query), BRIEFLY);
+      return [publish(answer, since), answer.return_to];
+    },
+  });
+
+  return {
+    get state() {
+      return state;
+    },
+    subscribe(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    session: () => session(),
+    signIn,
+    handleCallback: callbacks.handle,
+    signOut,
+    refresh: () => refresh(),
+    fetch: fetchOf(world, send, base.origin, csrfHeader, {
+      generation: tabs.generation,
+      renew,
+      ended,
+    }),
+    async sessions() {
+      const { sessions } = await call<{ sessions: SessionEntryJson[] }>("GET", "/sessions", "", "sessions");
+      return sessions.map(
+        ({ created_at, last_used_at, user_agent, ...entry }): SessionEntry => ({
+          ...entry,
+          createdAt: new Date(1000 * created_at),
+          lastUsedAt: new Date(1000 * last_used_at),
+          userAgent: user_agent,
+        }),
+      );
+    },
+    async endSession(id) {
+      await call("DELETE", `/sessions/${encodeURIComponent(id)}`, "", "");
+    },
+    close() {
+      closing.abort();
+      tabs.leave();
+      world.clearTimeout(timer);
+    },
+  };
+}
+
+/** What one tab tells the others: what the agent answered when, or why it did not. */
+interface News {
+  answer?: SessionJson;
+  /** By `Date`, in milliseconds. */
+  at?: number;
+  reason?: SignedOutReason | undefined;
+  error?: Pick<CoatroomError, "code" | "status" | "detail" | "retryAfter">;
+}
+
+/** The same but for what rounding to seconds and the way of the answer make of it. */
+function isAlike(a: SessionState, b: SessionState): boolean {
+  const [old, young] = [a.session, b.session] as unknown as Record<string, number>[];
+  return (
+    a.status === b.status &&
+    a.user === b.user &&
+    a.error === b.error &&
+    (a as SignedOutState).reason === (b as SignedOutState).reason &&
+    (!old ||
+      Object.keys(old).every(
+        (key) => old[key] === young?.[key] || Math.abs(Number(old[key]) - Number(young?.[key])) < ROUNDING,
+      ))
+  );
+}
+
+const NOTHING = { session: null, user: null, error: null };
+const never = () => Infinity;
+const none = () => 0;
+
+/** Milliseconds: by how much two answers may differ on one point in time. */
+const ROUNDING = 2000;
+/** Milliseconds: how often a visible page looks at its clocks. */
+const BEAT = 5000;
+/** Milliseconds: what a page that is looked at again takes for old. */
+const OLD = 30_000;
+/** Milliseconds: how long a sign-in or a sign-out waits for a refresh; the agent copes with both at once. */
+const BRIEFLY = 3000;
