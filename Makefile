@@ -1,6 +1,6 @@
 # The few commands. Each target installs what it needs (Debian's packages, npm packages, crates).
 
-.PHONY: demo demo-check test lint e2e load race faults soak figures attacks bench bench-core bench-instructions build
+.PHONY: demo demo-check test client lint e2e load race faults soak figures attacks bench bench-core bench-instructions build
 
 ## Builds, starts a provider, an API and Coatroom, and says what to open. HTTPS=1 for Safari among others.
 demo: build demo/node_modules/.package-lock.json
@@ -11,11 +11,15 @@ demo-check: build
 	e2e/install.sh
 	node demo/run.js --check --screenshot target/demo/demo.png $(if $(HTTPS),--https)
 
-## Everything that must pass: unit, in-process and end-to-end tests.
-test: build
+## Everything that must pass: unit, in-process and end-to-end tests, and the client library.
+test: build client
 	e2e/install.sh
 	cargo test --workspace
 	cd e2e && npm test
+
+## The client library: types, lints, tests, sizes, and what is packed.
+client: clients/typescript/node_modules/.package-lock.json
+	cd clients/typescript && npm run check
 
 ## Formatting and lints.
 lint:
@@ -76,6 +80,10 @@ bench-instructions:
 
 demo/node_modules/.package-lock.json: demo/package-lock.json
 	cd demo && npm ci --no-fund --no-audit
+	touch $@
+
+clients/typescript/node_modules/.package-lock.json: clients/typescript/package-lock.json
+	cd clients/typescript && npm ci --no-fund --no-audit
 	touch $@
 
 build:

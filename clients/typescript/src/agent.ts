@@ -63,7 +63,6 @@ export function callsOf(
         headers: { [header]: "1" },
         body: isPost ? new URLSearchParams(parameters) : null,
         credentials: "include",
-        cache: "no-store",
         // what is under way when the page goes away is finished, and its cookies are kept
         keepalive: isPost,
         redirect: "manual",

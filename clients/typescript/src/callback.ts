@@ -11,20 +11,17 @@ import { CoatroomError, type ErrorCode } from "./errors.js";
 import type { CallbackResult, SessionState } from "./types.js";
 import type { World } from "./world.js";
 
-/** What is asked of the agent. */
-export interface CallbackCalls {
-  session(): Promise<SessionState>;
-  /** Posts `login/end`, and answers the session and `return_to`. */
-  finish(query: URLSearchParams): Promise<[SessionState, string | undefined]>;
-}
-
-export interface Callbacks {
-  /** This page as a `return_to`. */
-  here(): string | undefined;
-  handle(): Promise<CallbackResult | null>;
-}
-
-export function callbacksOf(world: World, callbackPath: string | undefined, agent: CallbackCalls): Callbacks {
+/**
+ * @param session asks who is signed in
+ * @param post posts `login/end`, and answers the session and `return_to`
+ * @returns this page as a `return_to`, and `handleCallback`
+ */
+export function callbacksOf(
+  world: World,
+  callbackPath: string | undefined,
+  session: () => Promise<SessionState>,
+  post: (query: URLSearchParams) => Promise<[SessionState, string | undefined]>,
+): [here: () => string | undefined, handleCallback: () => Promise<CallbackResult | null>] {
   let handling: Promise<CallbackResult | null> | undefined;
 
   function show(url: URL): string {
@@ -40,12 +37,12 @@ export function callbacksOf(world: World, callbackPath: string | undefined, agen
     if (code === null) return null;
     url.search = withoutError(url.search);
     const returnTo = show(url);
-    return { returnTo, state: await agent.session(), error: errorOfLink(code) };
+    return { returnTo, state: await session(), error: errorOfLink(code) };
   }
 
   async function signedIn(url: URL): Promise<CallbackResult> {
     try {
-      const [state, returnTo = "/"] = await agent.finish(url.searchParams);
+      const [state, returnTo = "/"] = await post(url.searchParams);
       const target = new URL(returnTo, url);
       if (target.origin !== url.origin) {
         world.location.replace(target.href);
@@ -57,19 +54,17 @@ export function callbacksOf(world: World, callbackPath: string | undefined, agen
       // in an outage the provider's answer stays good, and a reload or another call tries once more
       if (error.status === 400) show(new URL(url.pathname, url));
       else handling = undefined;
-      return { returnTo: "/", state: await agent.session(), error };
+      return { returnTo: "/", state: await session(), error };
     }
   }
 
-  return {
-    here() {
+  return [
+    () => {
       const { pathname, search, hash } = world.location;
-      if (pathname === callbackPath) return undefined;
       // text and not `URLSearchParams`, which would spell the rest of the query its own way
-      const query = withoutError(search);
-      return [pathname + query + hash, pathname + query, pathname].find((path) => path.length <= LONGEST);
+      return pathname === callbackPath ? undefined : pathname + withoutError(search) + hash;
     },
-    async handle() {
+    async () => {
       if (!world.location) return null;
       // effects that run twice get one answer, and whoever asks later still learns of an error that has left the URL
       handling ??= finish().then((result) => {
@@ -78,7 +73,7 @@ export function callbacksOf(world: World, callbackPath: string | undefined, agen
       });
       return handling;
     },
-  };
+  ];
 }
 
 function withoutError(search: string): string {
@@ -90,8 +85,5 @@ function errorOfLink(code: string): CoatroomError {
   const isOurs = /^(login_state|authorization|session|rate|provider|store)_[a-z]+$/.test(code);
   return isOurs
     ? new CoatroomError(code as ErrorCode)
-    : new CoatroomError("authorization_failed", { providerError: /^[a-z_]{1,40}$/.test(code) ? code : null });
+    : new CoatroomError("authorization_failed", { providerError: /^[a-z_]+$/.test(code) ? code : null });
 }
-
-/** Bytes of a `return_to`, which an ASCII URL has as many of as characters. */
-const LONGEST = 2000;

@@ -30,7 +30,7 @@ import { type Age, ageSince, type World } from "./world.js";
  * A client of the agent at {@link CoatroomOptions.baseUrl}.
  *
  * Makes no request by itself: call {@link Coatroom.handleCallback} and {@link Coatroom.session} when the application
- * starts. On a server it does nothing at all, and its state stays `unknown`.
+ * starts. On a server it does nothing by itself, and its state stays `unknown`.
  *
  * ```ts
  * const coatroom = createCoatroom();
@@ -54,7 +54,7 @@ export function createIn(world: World, options: CoatroomOptions): Coatroom {
   const send: typeof fetch = (...call) => (options.fetch ?? world.fetch)(...call);
   const call = callsOf(world, send, baseUrl, csrfHeader, timeout);
   const closing = new AbortController();
-  const tabs = joinTabs<News>(world, `coatroom:${options.name ?? baseUrl}`, 2 * timeout, heard, closing.signal);
+  const tabs = joinTabs<News>(world, `coatroom:${options.name ?? baseUrl}`, 2 * timeout, heard);
 
   const listeners = new Set<(state: SessionState) => void>();
   let state: SessionState = { ...NOTHING, status: "unknown" };
@@ -102,7 +102,9 @@ export function createIn(world: World, options: CoatroomOptions): Coatroom {
       endLeft = countdown(Math.min(idle, absolute));
       tokenLife = tokenLeft();
       const at = <T>(seconds: T) =>
-        (seconds == null ? null : new Date(world.Date.now() - since() + 1000 * Number(seconds))) as Date | (T & null);
+        (seconds == null ? null : new Date(world.Date.now() - since() + 1000 * (seconds as number))) as
+          | Date
+          | (T & null);
       become({
         ...NOTHING,
         status: "signed-in",
@@ -119,7 +121,7 @@ export function createIn(world: World, options: CoatroomOptions): Coatroom {
       become({
         ...NOTHING,
         status: "signed-out",
-        reason: reason ?? (state.session ? "expired" : state.status === "signed-out" ? state.reason : "never"),
+        reason: reason ?? (state.session ? "expired" : ((state as SignedOutState).reason ?? "never")),
       });
     }
   }
@@ -231,8 +233,8 @@ export function createIn(world: World, options: CoatroomOptions): Coatroom {
   /** Looks every few seconds, while somebody looks at us, for what is due or older than `limit` milliseconds. */
   function wake(limit = never()): void {
     world.clearTimeout(timer);
-    if (world.document?.visibilityState !== "visible" || closing.signal.aborted) return;
-    if (state.status === "unknown" && !state.error) return;
+    const isIdle = state.status === "unknown" && !state.error;
+    if (isIdle || world.document?.visibilityState !== "visible" || closing.signal.aborted) return;
     const late = ageSince(world);
     // a timer that is late has slept
     timer = world.setTimeout(() => wake(late() > OLD ? OLD : undefined), BEAT);
@@ -246,8 +248,8 @@ export function createIn(world: World, options: CoatroomOptions): Coatroom {
     } else if (state.error || endLeft() <= 0 || learnt() > limit) session();
   }
 
-  function listen(target: EventTarget, type: string, listener: (event: PageTransitionEvent) => void): void {
-    target.addEventListener(type, listener as (event: Event) => void, { signal: closing.signal });
+  function listen<E = PageTransitionEvent>(target: EventTarget, type: string, listener: (event: E) => void): void {
+    target.addEventListener(type, listener as (event: unknown) => void, { signal: closing.signal });
   }
 
   /** Something speaks for another try, unless the agent said when to come again. */
@@ -258,6 +260,7 @@ export function createIn(world: World, options: CoatroomOptions): Coatroom {
 
   if (world.document) {
     tabs.join();
+    listen(world, "storage", tabs.onStorage);
     listen(world.document, "visibilitychange", () => look(OLD));
     listen(world, "online", () => look(1000));
     listen(world, "pagehide", tabs.leave);
@@ -292,8 +295,8 @@ export function createIn(world: World, options: CoatroomOptions): Coatroom {
           ]),
         "authorization_url",
       );
-    const answer = await start(returnTo ?? callbacks.here()).catch((error: CoatroomError) => {
-      // some paths can be read in two ways, and a sign-in that leads home is better than none
+    const answer = await start(returnTo ?? here()).catch((error: CoatroomError) => {
+      // too long, or to be read in two ways: a sign-in that leads home is better than none
       if (returnTo || error.code !== "invalid_request") throw error;
       return start(undefined);
     });
@@ -310,13 +313,10 @@ export function createIn(world: World, options: CoatroomOptions): Coatroom {
     return leave(answer.logout_url ?? String(returnTo));
   }
 
-  const callbacks = callbacksOf(world, options.callbackPath, {
-    session,
-    async finish(query) {
-      const since = ageSince(world);
-      const answer = await tabs.alone(() => call("POST", "/login/end", query), BRIEFLY);
-      return [publish(answer, since), answer.return_to];
-    },
+  const [here, handleCallback] = callbacksOf(world, options.callbackPath, session, async (query) => {
+    const since = ageSince(world);
+    const answer = await tabs.alone(() => call("POST", "/login/end", query), BRIEFLY);
+    return [publish(answer, since), answer.return_to];
   });
 
   return {
@@ -329,14 +329,10 @@ export function createIn(world: World, options: CoatroomOptions): Coatroom {
     },
     session: () => session(),
     signIn,
-    handleCallback: callbacks.handle,
+    handleCallback,
     signOut,
     refresh: () => refresh(),
-    fetch: fetchOf(world, send, base.origin, csrfHeader, {
-      generation: tabs.generation,
-      renew,
-      ended,
-    }),
+    fetch: fetchOf(world, send, base.origin, csrfHeader, tabs.generation, renew, ended),
     async sessions() {
       const { sessions } = await call<{ sessions: SessionEntryJson[] }>("GET", "/sessions", "", "sessions");
       return sessions.map(

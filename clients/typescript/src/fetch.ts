@@ -11,19 +11,19 @@ import type { CoatroomError } from "./errors.js";
 import { ERROR_HEADER } from "./errors.js";
 import type { World } from "./world.js";
 
-/** What a call may need of the session. */
-export interface SessionCalls {
-  generation(): number;
-  renew(generation: number): Promise<CoatroomError | null>;
-  ended(code: string): Promise<void>;
-}
-
+/**
+ * @param generation how many refreshes, sign-ins and sign-outs there were
+ * @param renew a refresh, unless there was one since that generation; what stood against it
+ * @param ended the answer said that there is no session
+ */
 export function fetchOf(
   world: World,
   send: typeof globalThis.fetch,
   agentOrigin: string,
   header: string,
-  session: SessionCalls,
+  generation: () => number,
+  renew: (generation: number) => Promise<CoatroomError | null>,
+  ended: (code: string) => Promise<void>,
 ): typeof globalThis.fetch {
   /** Whether a call goes to Coatroom, and with cookies. */
   function isOurs(url: string, credentials?: string, mode?: string): boolean {
@@ -56,18 +56,18 @@ export function fetchOf(
       ]);
 
     for (let tries = 1; ; tries++) {
-      const generation = session.generation();
+      const before = generation();
       const spare = !isStream && tries < MOST_TRIES ? request?.clone() : undefined;
       const response = await send(request ?? input, { ...init, headers, credentials: "include" });
       request = spare;
       const code = response.headers.get(ERROR_HEADER);
       if (code !== "access_token_expired" || tries === MOST_TRIES) {
         spare?.body?.cancel();
-        if (code === "session_expired" || code === "unauthorized") await unlessAborted(session.ended(code));
+        if (code === "session_expired" || code === "unauthorized") await unlessAborted(ended(code));
         return response;
       }
       // a tab that has just refreshed may have done it for us; what it got can have run out again
-      const error = await unlessAborted(session.renew(generation));
+      const error = await unlessAborted(renew(before));
       if (error) return answerOf(error);
       if (isStream) return response;
       response.body?.cancel();

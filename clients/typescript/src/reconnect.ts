@@ -161,13 +161,15 @@ export class Reconnection {
   /** Waits, but not longer than the network is away. */
   #pause(milliseconds: number): Promise<void> {
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, milliseconds);
+      const waiting = new AbortController();
       const over = () => {
         clearTimeout(timer);
+        waiting.abort();
         resolve();
       };
-      globalThis.addEventListener?.("online", over, { once: true, signal: this.#done.signal });
-      this.#done.signal.addEventListener("abort", over, { once: true });
+      const timer = setTimeout(over, milliseconds);
+      globalThis.addEventListener?.("online", over, { signal: waiting.signal });
+      this.#done.signal.addEventListener("abort", over, { signal: waiting.signal });
     });
   }
 }

@@ -34,6 +34,8 @@ export interface Tabs<T> {
   /** Leaves the channel, or joins it again: a page that the browser keeps must not hold one. */
   leave(): void;
   join(): void;
+  /** Where there is no channel, this event tells that there is news. */
+  onStorage(event: StorageEvent): void;
 }
 
 /** Joins the others; `heard` gets what is news to this tab, `isNewer` when it is of a later generation. */
@@ -42,7 +44,6 @@ export function joinTabs<T>(
   name: string,
   ownersTime: number,
   heard: (body: Partial<T>, isNewer: boolean) => void,
-  closed: AbortSignal,
 ): Tabs<T> {
   let own = readNumber(world, name);
   let channel: BroadcastChannel | undefined;
@@ -65,14 +66,6 @@ export function joinTabs<T>(
       // then the storage tells that there is news, though not what
     }
   }
-
-  world.addEventListener?.(
-    "storage",
-    ({ key, newValue }) => {
-      if (!channel && key === name) hear({ generation: Number(newValue), body: {} });
-    },
-    { signal: closed },
-  );
 
   /** One tab at a time without Web Locks, as well as a number in a storage can do it. */
   async function lease<R>(work: () => Promise<R>, patience: number): Promise<R> {
@@ -123,6 +116,9 @@ export function joinTabs<T>(
       channel = undefined;
     },
     join,
+    onStorage({ key, newValue }) {
+      if (!channel && key === name) hear({ generation: Number(newValue), body: {} });
+    },
   };
 }
 

@@ -107,7 +107,7 @@ export interface Coatroom {
    * on, with `history.replaceState`. In any case it reads the `login_error` that the agent leaves in the query of a
    * page when a sign-in failed, removes it, and asks who is signed in.
    *
-   * Never rejects.
+   * Never rejects. In an outage the URL stays as it is, and a reload tries once more.
    *
    * @returns `null` when this page is no callback
    */
@@ -264,7 +264,7 @@ export interface SignInOptions {
   /**
    * Where the user comes back to: a path, or a URL on an origin that Coatroom lists; at most 2,000 bytes.
    *
-   * @default this page, with query and fragment
+   * @default this page, with query and fragment; where the agent does not return there, its `app_url`
    */
   returnTo?: string | URL | undefined;
   /** `login` asks for the password again, `select_account` for the account, `none` for no question at all. */
@@ -303,15 +303,16 @@ export interface SignOutOptions {
 /** What came of a sign-in that led back to this page. */
 export interface CallbackResult {
   /**
-   * The page that the sign-in began on: path, query and fragment, on this origin. The address bar shows it already;
-   * hand it to a router that does not look there.
+   * Where the user is now: path, query and fragment, on this origin; after a sign-in the page that it began on, after one
+   * that failed `/` or the page itself. The address bar shows it; hand it to a router that has looked there before.
    */
   readonly returnTo: string;
   /** Who is signed in now. */
   readonly state: SessionState;
   /**
-   * Why the sign-in failed, or `null`. It says nothing about an older session, which stays as it is; and since anybody
-   * can write a link with `?login_error=`, it is always `null` when somebody is signed in.
+   * Why the sign-in failed, or `null`. It says nothing about an older session, which stays as it is. Where it comes from
+   * a `login_error` in the URL it is advisory, since anybody can write such a link: look at `state` first, and never
+   * show its text.
    */
   readonly error: CoatroomError | null;
 }

@@ -117,7 +117,7 @@ export class FakeAgent {
         return json(this.describe(live, cookies));
       case "POST /auth/refresh": {
         if (!cookies) return refuse(401, "unauthorized");
-        if (!live) return refuse(401, "session_expired");
+        if (!live) return Object.assign(refuse(401, "session_expired"), { cookies: null });
         if (live.refreshToken !== cookies.refreshToken) {
           this.reuses++;
           this.sessions.delete(live.id);

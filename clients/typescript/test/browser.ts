@@ -18,6 +18,8 @@ export interface Lacks {
 export class Browser {
   cookies: Cookies | null = null;
   isOffline = false;
+  /** Milliseconds that a message between tabs takes. */
+  delay = 0;
   readonly tabs: Tab[] = [];
   readonly locks = new FakeLocks();
   readonly storage = new Map<string, string>();
@@ -144,8 +146,10 @@ export class Tab {
 class FakeChannel {
   onmessage: ((event: { data: unknown }) => void) | null = null;
   private readonly peers: Set<FakeChannel>;
+  private readonly browser: Browser;
 
   constructor(browser: Browser, name: string) {
+    this.browser = browser;
     this.peers = browser.channels.get(name) ?? new Set();
     browser.channels.set(name, this.peers.add(this));
   }
@@ -154,7 +158,9 @@ class FakeChannel {
     for (const peer of this.peers) {
       if (peer !== this) {
         const data = structuredClone(message);
-        queueMicrotask(() => this.peers.has(peer) && peer.onmessage?.({ data }));
+        const arrive = () => this.peers.has(peer) && peer.onmessage?.({ data });
+        if (this.browser.delay) setTimeout(arrive, this.browser.delay);
+        else queueMicrotask(arrive);
       }
     }
   }

@@ -292,6 +292,14 @@ describe("a page that somebody looks at", () => {
     expect(tab.client.state).toMatchObject({ status: "signed-out", reason: "expired" });
   });
 
+  test("asks after a nap, which no event tells of", async () => {
+    const tab = await signedIn({ refreshAhead: false });
+    agent.sessions.clear();
+    vi.setSystemTime(Date.now() + 120 * SECOND);
+    await vi.advanceTimersByTimeAsync(5 * SECOND);
+    expect(tab.client.state.status).toBe("signed-out");
+  });
+
   test("a clock that is set back makes no token younger", async () => {
     await signedIn();
     vi.setSystemTime(Date.now() - 24 * 3600 * SECOND);

@@ -211,6 +211,34 @@ describe("what one tab learns the others know", () => {
     expect(one.client.state.status).toBe("signed-out");
   });
 
+  test("news that arrive late do not overwrite what is newer", async () => {
+    const [one, two] = (await openTabs(2)) as [Tab, Tab];
+    browser.delay = 50;
+    await one.client.refresh();
+    one.client.signOut();
+    await vi.advanceTimersByTimeAsync(1);
+    const heard: string[] = [];
+    two.client.subscribe(({ status }) => heard.push(status));
+    expect((await two.client.session()).status).toBe("signed-out");
+    await vi.advanceTimersByTimeAsync(100);
+    expect(heard).toEqual(["signed-out"]);
+    expect(agent.count("GET /auth/session")).toBe(1);
+  });
+
+  test("a session that has ended is refused one refresh, and not one for each tab", async () => {
+    const tabs = await openTabs(4);
+    await vi.advanceTimersByTimeAsync(1000 * agent.tokenLife);
+    agent.latency = 30;
+    // without a store the proxy does not see that a session idled out, the agent does, and takes its cookies
+    agent.instead.set("/api", () => refuse(401, browser.cookies ? "access_token_expired" : "unauthorized"));
+    agent.sessions.clear();
+    const calls = Promise.all(tabs.map(({ client }) => client.fetch("/api")));
+    await vi.advanceTimersByTimeAsync(5000);
+    expect((await calls).map(({ status }) => status)).toEqual([401, 401, 401, 401]);
+    expect(agent.count("POST /auth/refresh")).toBe(1);
+    for (const { client } of tabs) expect(client.state).toMatchObject({ status: "signed-out", reason: "expired" });
+  });
+
   test("tabs of another application are strangers", async () => {
     const [one] = (await openTabs(1)) as [Tab];
     const stranger = browser.open({ name: "other" });
