@@ -207,10 +207,12 @@ impl SessionEnds {
     /// Nobody can say any more what ended elsewhere: caches look again at every session, and sockets
     /// and streams are cut, since only a new request asks the store. No session ends by it.
     pub(crate) fn forget(&self) {
-        self.shared.generation.fetch_add(1, Ordering::Relaxed);
+        let before = self.shared.generation.fetch_add(1, Ordering::Relaxed);
         let mut cut = Vec::new();
         for shard in &self.shared.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            // whoever subscribes late is cut, too
+            shard.forgotten = shard.forgotten.max(before.saturating_add(1));
             shard.subscribed.retain(|_, session| {
                 session.subscriptions.retain_mut(|subscription| {
                     // what waits for an end alone would take this for one
@@ -498,6 +500,10 @@ mod tests {
         assert!(!ends.remembers(ALICE));
         assert_ne!(ends.generation(), since);
         assert!(!ends.subscribe_until(ALICE, ends.generation(), until).is_ended());
+        assert!(
+            ends.subscribe_until(ALICE, since, until).is_ended(),
+            "who comes late is late"
+        );
     }
 
     #[test]

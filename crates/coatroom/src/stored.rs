@@ -14,7 +14,7 @@ use coatroom_core::error::Error;
 use coatroom_core::flow::{
     Asks, Chore, Effects, KnownSession, Lookup, Revocation, StoreView, StoreWrite, StoredSession,
 };
-use coatroom_core::store::{Ended, RecordKey, Replaced};
+use coatroom_core::store::{Ended, Record, RecordKey, Replaced};
 use coatroom_core::time::UnixTime;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared as SharedFuture, join_all};
@@ -269,7 +269,10 @@ pub(crate) async fn write(
                 application = agent.id(),
                 "what has ended or was used here cannot be written to the store now, it is tried again: {error}"
             );
-            left.push(write);
+            // the next sign of the user is as good
+            if !matches!(write, StoreWrite::Touch { .. }) {
+                left.push(write);
+            }
         }
     }
     if !left.is_empty() {
@@ -314,7 +317,7 @@ async fn identify(
     else {
         return Ok(Vec::new());
     };
-    let Some(record) = store.load(key).await? else {
+    let Some(record) = readable(store.load(key).await)? else {
         return Ok(Vec::new());
     };
     let Some(found) = agent.handler.stored(lookup, &record) else {
@@ -324,6 +327,14 @@ async fn identify(
     let revocations = found.revocations();
     *stored = Some(Box::new(found));
     Ok(revocations)
+}
+
+/// What cannot be read has nothing to revoke, and is removed all the same.
+fn readable(loaded: Result<Option<Record>, StoreError>) -> Result<Option<Record>, StoreError> {
+    match loaded {
+        Err(StoreError::Unreadable(_)) => Ok(None),
+        loaded => loaded,
+    }
 }
 
 /// Deletes a session as it was seen; where a refresh has been saved since, its tokens are what has to
@@ -346,7 +357,7 @@ async fn renewed_since(
         if store.delete_at(key, stored.version()).await? != Replaced::Changed {
             break;
         }
-        let Some(record) = store.load(key).await? else {
+        let Some(record) = readable(store.load(key).await)? else {
             break;
         };
         let Some(newer) = agent.handler.reopened(stored, &record) else {
@@ -454,18 +465,27 @@ pub(crate) fn follow(control: &Handle, store: &Arc<dyn SessionStore>, ends: Sess
     let store = Arc::downgrade(store);
     control.spawn(async move {
         let mut hearing = Hearing::default();
-        let mut rounds = 0_u32;
+        let (mut rounds, mut is_said) = (0_u32, false);
         loop {
-            tokio::time::sleep(LISTEN).await;
             let Some(store) = Weak::upgrade(&store) else {
                 return;
             };
-            // said by whoever guards the store
-            let _ = hearing.listen(&*store, &ends).await;
+            match hearing.listen(&*store, &ends).await {
+                Ok(()) => is_said = false,
+                // said by whoever guards the store
+                Err(StoreError::Unavailable(_)) => {}
+                Err(_) if is_said => {}
+                Err(error) => {
+                    is_said = true;
+                    tracing::warn!("what ended on other replicas cannot be heard now: {error}");
+                }
+            }
             rounds = rounds.wrapping_add(1);
             if rounds.is_multiple_of(PURGE_ROUNDS) {
                 let _ = store.purge().await;
             }
+            drop(store);
+            tokio::time::sleep(LISTEN).await;
         }
     });
 }
@@ -485,23 +505,16 @@ impl Hearing {
         store: &dyn SessionStore,
         ends: &SessionEnds,
     ) -> Result<(), StoreError> {
-        let (cursor, ended) = match store.ended_since(self.cursor.as_ref()).await {
-            Err(StoreError::CursorTooOld) => {
-                // nobody knows any more what ended meanwhile: nothing that was remembered counts
-                ends.forget();
-                self.cursor = None;
-                store.ended_since(None).await?
-            }
-            outcome => {
-                let told = outcome?;
-                if self.heard.is_some_and(|heard| heard.elapsed() > ANNOUNCED) {
-                    ends.forget();
-                }
-                told
-            }
+        let (told, mut is_known) = match store.ended_since(self.cursor.as_ref()).await {
+            Err(StoreError::CursorTooOld) => (store.ended_since(None).await?, false),
+            outcome => (outcome?, true),
         };
-        self.cursor = Some(cursor);
-        self.heard = Some(Instant::now());
+        is_known &= self.heard.is_some_and(|heard| heard.elapsed() <= ANNOUNCED);
+        if !is_known {
+            // nobody can say what ended before: nothing that was remembered counts
+            ends.forget();
+        }
+        let (cursor, ended) = told;
         for ended in ended {
             match ended {
                 // our own come back as well
@@ -514,6 +527,9 @@ impl Hearing {
                 }
             }
         }
+        // not before: what could not be carried out is heard once more
+        self.cursor = Some(cursor);
+        self.heard = Some(Instant::now());
         Ok(())
     }
 }
@@ -562,14 +578,42 @@ const BETWEEN_TRIES: Duration = Duration::from_secs(3);
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
+    use coatroom_core::session::SessionId;
+    use coatroom_core::store::MarkKey;
+
     use crate::store::memory::MemoryStore;
+    use crate::store::testing::Scripted;
+
+    #[tokio::test]
+    async fn an_end_that_could_not_be_carried_out_is_heard_once_more() {
+        let (ends, store, mut hearing) = (SessionEnds::new(), Scripted::default(), Hearing::default());
+        hearing.listen(&store, &ends).await.expect("it answers");
+        let session = SessionId([7; 16]);
+        store.has_ended(&[Ended::Marked(MarkKey([1; 32])), Ended::Session(session)]);
+        store.set_marks_away(true);
+        hearing
+            .listen(&store, &ends)
+            .await
+            .expect_err("it cannot say of when the mark is");
+        assert!(!ends.remembers(session.0));
+        store.set_marks_away(false);
+        hearing.listen(&store, &ends).await.expect("it answers");
+        assert!(ends.remembers(session.0));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn who_has_not_heard_the_store_for_minutes_believes_nothing_that_it_knew() {
         let ends = SessionEnds::new();
         let store = MemoryStore::new(Arc::new(SystemClock));
         let mut hearing = Hearing::default();
-        for (unheard, forgets) in [(0, false), (239, false), (240, false), (241, true), (1, false)] {
+        for (unheard, forgets) in [
+            (0, true),
+            (1, false),
+            (239, false),
+            (240, false),
+            (241, true),
+            (1, false),
+        ] {
             tokio::time::advance(Duration::from_secs(unheard)).await;
             let before = ends.generation();
             hearing.listen(&store, &ends).await.expect("it answers");

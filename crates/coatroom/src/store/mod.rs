@@ -23,7 +23,7 @@ pub mod sqlite;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod statements;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use guarded::{Guarded, StoreHealth, StoreTrouble};
 pub use open::{Stores, open};
@@ -69,6 +69,18 @@ impl StoreError {
     }
 }
 
+/// What [`SessionStore::list`] shows of a record that cannot be read.
+#[cfg(any(feature = "redis", feature = "sqlite", feature = "postgres"))]
+fn unreadable() -> Record {
+    Record {
+        version: RecordVersion(0),
+        last_active: UnixTime(0),
+        metadata: Vec::new(),
+        access: Vec::new(),
+        agent: Vec::new(),
+    }
+}
+
 /// Where a reader of the ends has got to: opaque, of one store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor(pub String);
@@ -102,7 +114,8 @@ pub trait SessionStore: Send + Sync + 'static {
     /// [`Replaced::Gone`] when it was already.
     fn delete_at<'a>(&'a self, key: &'a RecordKey, expected: RecordVersion) -> StoreFuture<'a, Replaced>;
 
-    /// The living records that an index leads to.
+    /// The living records that an index leads to. One that this version cannot read is there with
+    /// empty parts, so that it can be deleted.
     fn list<'a>(&'a self, index: &'a IndexKey) -> StoreFuture<'a, Vec<(RecordKey, Record)>>;
 
     /// Sets marks; one that is there keeps the later time and the longer life.

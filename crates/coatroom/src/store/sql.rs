@@ -17,7 +17,7 @@ use coatroom_core::time::UnixTime;
 use super::statements::{
     ANNOUNCE, FORMAT, MARK, MARKS, Query, RECALL, Sql, Value, bytes, life, placeholders, seconds, version,
 };
-use super::{Cursor, SessionStore, StoreError, StoreFuture};
+use super::{Cursor, SessionStore, StoreError, StoreFuture, unreadable};
 
 /// What may be done with statements when a connection breaks under them.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -132,7 +132,18 @@ impl<D: Database> SessionStore for D {
     fn list<'a>(&'a self, index: &'a IndexKey) -> StoreFuture<'a, Vec<(RecordKey, Record)>> {
         Box::pin(async move {
             let rows = run(self, Kind::Read, &self.sql().list, vec![bytes(index.0)]).await?;
-            rows.into_iter().map(record).collect()
+            let of_key = |row: &[Value]| match row.first() {
+                Some(Value::Bytes(key)) => key.as_slice().try_into().ok().map(RecordKey),
+                _ => None,
+            };
+            let readable = |row: Vec<Value>| {
+                let key = of_key(&row);
+                match (record(row), key) {
+                    (Err(_), Some(key)) => Ok((key, unreadable())),
+                    (outcome, _) => outcome,
+                }
+            };
+            rows.into_iter().map(readable).collect()
         })
     }
 
@@ -202,7 +213,10 @@ impl<D: Database> SessionStore for D {
             };
             let next = integer(rows.first().ok_or_else(misread)?, 0)?;
             let ended = rows.into_iter().filter_map(|row| match row.as_slice() {
-                [_, Value::Integer(kind), Value::Bytes(name)] => Some(ended(*kind, name)),
+                // what a newer version announces may be of a kind that this one does not know
+                [_, Value::Integer(kind @ (SESSION | MARKED)), Value::Bytes(name)] => {
+                    Some(ended(*kind, name))
+                }
                 _ => None,
             });
             Ok((Cursor(next.to_string()), ended.collect::<Result<_, _>>()?))

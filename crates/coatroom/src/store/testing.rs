@@ -1,6 +1,6 @@
 //! A store for tests that answers, fails or hangs as it is told. It keeps nothing.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -31,12 +31,25 @@ pub(crate) enum Behaviour {
 pub(crate) struct Scripted {
     behaviour: Mutex<Behaviour>,
     asked: AtomicUsize,
+    ended: Mutex<Vec<Ended>>,
+    marks_are_away: AtomicBool,
 }
 
 impl Scripted {
     /// From now on.
     pub(crate) fn behave(&self, behaviour: Behaviour) {
         *self.behaviour.lock().unwrap_or_else(PoisonError::into_inner) = behaviour;
+    }
+
+    /// What `ended_since` tells whoever began to listen before.
+    pub(crate) fn has_ended(&self, ended: &[Ended]) {
+        let mut all = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend_from_slice(ended);
+    }
+
+    /// Whether marks alone cannot be read.
+    pub(crate) fn set_marks_away(&self, are_away: bool) {
+        self.marks_are_away.store(are_away, Ordering::SeqCst);
     }
 
     /// How often it was asked.
@@ -98,6 +111,10 @@ impl SessionStore for Scripted {
     }
 
     fn marks<'a>(&'a self, keys: &'a [MarkKey]) -> StoreFuture<'a, Vec<Option<UnixTime>>> {
+        if self.marks_are_away.load(Ordering::SeqCst) {
+            let error = StoreError::Unavailable("marks are away".to_owned());
+            return Box::pin(std::future::ready(Err(error)));
+        }
         self.answer(vec![None; keys.len()])
     }
 
@@ -105,8 +122,10 @@ impl SessionStore for Scripted {
         self.answer(())
     }
 
-    fn ended_since<'a>(&'a self, _: Option<&'a Cursor>) -> StoreFuture<'a, (Cursor, Vec<Ended>)> {
-        self.answer((Cursor(String::new()), Vec::new()))
+    fn ended_since<'a>(&'a self, cursor: Option<&'a Cursor>) -> StoreFuture<'a, (Cursor, Vec<Ended>)> {
+        let all = self.ended.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let since = cursor.map_or(all.len(), |Cursor(heard)| heard.parse().expect("its own"));
+        self.answer((Cursor(all.len().to_string()), all[since..].to_vec()))
     }
 
     fn acquire<'a>(&'a self, _: &'a EntryKey, _: Holder, _: Duration) -> StoreFuture<'a, Lease> {

@@ -636,6 +636,18 @@ async fn a_value_of_somebody_elses_is_no_session_and_no_end_of_one() {
     let error = store.load(&key(1)).await.err().expect("not ours");
     let told = StoreError::Unreadable("load: a value that this version of Coatroom cannot read".to_owned());
     assert_eq!(error, told);
+    let mut ours = new(1, &[]);
+    ours.indexes = vec![IndexKey([9; 32])];
+    store.insert(&key(3), &ours).await.expect("room");
+    server.tell(&["SET", &named('s', 3), "2 of tomorrow"]);
+    let listed = store.list(&IndexKey([9; 32])).await.expect("it is there");
+    assert!(
+        listed
+            .iter()
+            .all(|(name, record)| *name == key(3) && record.metadata.is_empty()),
+        "so that it can be deleted"
+    );
+    assert_eq!(listed.len(), 1);
     server.tell(&["SADD", &named('s', 2), "canary"]);
     let error = store.load(&key(2)).await.err().expect("not ours");
     assert!(

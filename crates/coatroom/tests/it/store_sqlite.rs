@@ -8,6 +8,7 @@ use coatroom::store::sqlite::SqliteStore;
 use coatroom::store::{SessionStore as _, StoreError};
 use coatroom_core::config::{StoreKind, StoreSettings};
 use coatroom_core::secret::Secret;
+use coatroom_core::store::IndexKey;
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
 
 use crate::support::contract::{name, record};
@@ -184,6 +185,14 @@ async fn tables_of_a_newer_version_are_refused_and_left_alone() {
     said(
         &store(&path).load(&key).await.err().expect("a newer record"),
         "format 2",
+    );
+    let indexed =
+        "insert into coatroom_indexes (name, session) select zeroblob(32), key from coatroom_sessions";
+    other.execute(indexed).await.expect("good SQL");
+    let listed = store(&path).list(&IndexKey([0; 32])).await.expect("it is there");
+    assert!(
+        matches!(&*listed, [(name, record)] if *name == key && record.metadata.is_empty()),
+        "so that it can be deleted"
     );
 }
 

@@ -320,6 +320,36 @@ async fn signing_out_needs_no_store() {
     assert_eq!(status, 503, "nobody can say yet");
 }
 
+/// While replicas are updated, an old one cannot read what a new one wrote.
+#[tokio::test]
+async fn signing_out_removes_a_record_that_cannot_be_read() {
+    let rig = Rig::stored().await;
+    let store = FaultyStore::before(rig.store.clone());
+    let old = rig.behind(store.clone());
+    let mut browser = old.signed_in().await;
+    let mut copied = moved(&browser, &rig);
+    store.set_unreadable();
+    let answer = browser.fetch(Method::POST, "/auth/logout", "").await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    assert_eq!(call(&mut copied).await, refused(401, "session_expired"));
+}
+
+#[tokio::test]
+async fn a_sign_of_the_user_that_cannot_be_written_is_not_tried_again() {
+    let rig = Rig::stored().await;
+    let store = FaultyStore::before(rig.store.clone());
+    let watched = rig.behind(store.clone());
+    let mut browser = watched.signed_in().await;
+    rig.advance(200);
+    store.set_read_only();
+    let before = store.writes();
+    let answer = browser.fetch(Method::POST, "/auth/refresh", "").await;
+    assert!(store.writes() > before, "{}", answer.body);
+    // or it would wait for ten minutes
+    let finished = tokio::time::timeout(Duration::from_secs(2), watched.handler.finished());
+    finished.await.expect("nothing is left to do");
+}
+
 /// At many providers a refresh token takes along everything of the same sign-in there, so also the
 /// session of a user who is back by then.
 #[tokio::test]

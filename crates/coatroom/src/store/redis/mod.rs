@@ -31,7 +31,7 @@ use futures_util::future::{join_all, try_join_all};
 use self::connection::{Connections, Link};
 use self::ended::{KEPT, Place};
 use self::failure::Failure;
-use super::{Cursor, SessionStore, StoreError, StoreFuture};
+use super::{Cursor, SessionStore, StoreError, StoreFuture, unreadable};
 use crate::clock::SystemRng;
 
 /// Sessions in Redis or Valkey.
@@ -254,8 +254,7 @@ impl SessionStore for RedisStore {
                         let values: Vec<Option<Vec<u8>>> = query(link.clone(), &all_of(names)).await?;
                         for (key, value) in some.iter().zip(values) {
                             let Some(value) = value else { continue };
-                            let record = record::unpack(&value).ok_or_else(|| Failure::ours(NOT_OURS))?;
-                            found.push((*key, record));
+                            found.push((*key, record::unpack(&value).unwrap_or_else(unreadable)));
                         }
                     }
                     Ok(found)

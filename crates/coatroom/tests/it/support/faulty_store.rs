@@ -17,6 +17,8 @@ pub(crate) struct FaultyStore {
     inner: Arc<dyn SessionStore>,
     is_away: AtomicBool,
     leases_are_away: AtomicBool,
+    is_read_only: AtomicBool,
+    is_unreadable: AtomicBool,
     late: Mutex<Option<Arc<Notify>>>,
     loads: AtomicUsize,
     writes: AtomicUsize,
@@ -28,6 +30,8 @@ impl FaultyStore {
             inner,
             is_away: AtomicBool::new(false),
             leases_are_away: AtomicBool::new(false),
+            is_read_only: AtomicBool::new(false),
+            is_unreadable: AtomicBool::new(false),
             late: Mutex::default(),
             loads: AtomicUsize::new(0),
             writes: AtomicUsize::new(0),
@@ -42,6 +46,16 @@ impl FaultyStore {
     /// Refuses every lease, or none.
     pub(crate) fn set_leases_away(&self, are_away: bool) {
         self.leases_are_away.store(are_away, Ordering::SeqCst);
+    }
+
+    /// Lets it be read and not written to.
+    pub(crate) fn set_read_only(&self) {
+        self.is_read_only.store(true, Ordering::SeqCst);
+    }
+
+    /// Records are in a format that nobody here knows.
+    pub(crate) fn set_unreadable(&self) {
+        self.is_unreadable.store(true, Ordering::SeqCst);
     }
 
     /// What is read next is answered when this is notified.
@@ -66,9 +80,7 @@ impl FaultyStore {
         ask: impl FnOnce(&'a dyn SessionStore) -> StoreFuture<'a, T>,
     ) -> StoreFuture<'a, T> {
         match self.is_away.load(Ordering::SeqCst) {
-            true => Box::pin(std::future::ready(Err(StoreError::Unavailable(
-                "taken away".to_owned(),
-            )))),
+            true => taken_away(),
             false => ask(&*self.inner),
         }
     }
@@ -78,13 +90,25 @@ impl FaultyStore {
         ask: impl FnOnce(&'a dyn SessionStore) -> StoreFuture<'a, T>,
     ) -> StoreFuture<'a, T> {
         self.writes.fetch_add(1, Ordering::SeqCst);
+        if self.is_read_only.load(Ordering::SeqCst) {
+            return taken_away();
+        }
         self.through(ask)
     }
+}
+
+fn taken_away<'a, T: Send + 'a>() -> StoreFuture<'a, T> {
+    let error = StoreError::Unavailable("taken away".to_owned());
+    Box::pin(std::future::ready(Err(error)))
 }
 
 impl SessionStore for FaultyStore {
     fn load<'a>(&'a self, key: &'a RecordKey) -> StoreFuture<'a, Option<Record>> {
         self.loads.fetch_add(1, Ordering::SeqCst);
+        if self.is_unreadable.load(Ordering::SeqCst) {
+            let error = StoreError::Unreadable("a format of tomorrow".to_owned());
+            return Box::pin(std::future::ready(Err(error)));
+        }
         let late = self.late.lock().expect("no test panicked here").take();
         let answer = self.through(|store| store.load(key));
         Box::pin(async move {
@@ -132,9 +156,7 @@ impl SessionStore for FaultyStore {
     }
     fn acquire<'a>(&'a self, key: &'a EntryKey, holder: Holder, life: Duration) -> StoreFuture<'a, Lease> {
         if self.leases_are_away.load(Ordering::SeqCst) {
-            return Box::pin(std::future::ready(Err(StoreError::Unavailable(
-                "taken away".to_owned(),
-            ))));
+            return taken_away();
         }
         self.write(|store| store.acquire(key, holder, life))
     }
