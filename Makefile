@@ -1,6 +1,6 @@
 # The few commands. Each target installs what it needs (Debian's packages, npm packages, crates).
 
-.PHONY: demo demo-check test client lint e2e load race faults soak figures attacks bench bench-core bench-instructions build
+.PHONY: demo demo-check test client lint e2e browsers load race faults soak figures attacks bench bench-core bench-instructions build
 
 ## Builds, starts a provider, an API and Coatroom, and says what to open. HTTPS=1 for Safari among others.
 demo: build demo/node_modules/.package-lock.json
@@ -16,6 +16,7 @@ test: build client
 	e2e/install.sh
 	cargo test --workspace
 	cd e2e && npm test
+	$(MAKE) browsers
 
 ## The client library: types, lints, tests, sizes, and what is packed.
 client: clients/typescript/node_modules/.package-lock.json
@@ -30,6 +31,12 @@ lint:
 e2e: build
 	e2e/install.sh
 	cd e2e && npm test
+
+## The client library in Chromium, Firefox and WebKitGTK, against two replicas; ENGINE=firefox for one of them; four minutes.
+browsers: build clients/typescript/node_modules/.package-lock.json
+	e2e/install.sh
+	cd clients/typescript && npm run build
+	cd e2e && npm run browsers
 
 ## Fifty users, two replicas: restarts, reloads, rotations and an outage of the provider; three minutes.
 load: build

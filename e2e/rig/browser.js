@@ -27,14 +27,16 @@ const ACTION_TIMEOUT = 15_000;
  * Starts a browser with an empty profile under `directory`.
  *
  * @param {string} directory
- * @param {{home?: string}} [options] `home`: has `.pki/nssdb` with the CAs to trust
+ * @param {{home?: string, without?: string[]}} [options] `home`: has `.pki/nssdb` with the CAs to trust; `without`: arguments
+ *   of playwright's own that are left out
  */
-export async function openBrowser(directory, { home = directory } = {}) {
+export async function openBrowser(directory, { home = directory, without = [] } = {}) {
   const profile = await mkdtemp(join(directory, 'profile-'));
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: EXECUTABLE,
     headless: true,
     args: ARGUMENTS,
+    ignoreDefaultArgs: without,
     env: { PATH: process.env.PATH, HOME: home },
     timeout: 30_000,
   });

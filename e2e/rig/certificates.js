@@ -16,7 +16,7 @@ const TIMEOUT = 20_000;
  *
  * @param {string} directory
  * @param {string[]} names below `localhost`
- * @returns `{ca, cert, key, certificateFile, keyFile, home}`: three PEM texts, three paths
+ * @returns `{ca, cert, key, authorityFile, certificateFile, keyFile, home}`: three PEM texts, four paths
  */
 export async function makeCertificates(directory, names) {
   const run = (program, ...parameters) => promisify(execFile)(program, parameters, { cwd: directory, timeout: TIMEOUT });
@@ -32,6 +32,7 @@ export async function makeCertificates(directory, names) {
     ca: await text('dev-ca.pem'),
     cert: await text('dev-cert.pem'),
     key: await text('dev-key.pem'),
+    authorityFile: join(directory, 'dev-ca.pem'),
     certificateFile: join(directory, 'dev-cert.pem'),
     keyFile: join(directory, 'dev-key.pem'),
     home,

@@ -9,9 +9,10 @@ import { extname, join, normalize } from 'node:path';
 
 const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript; charset=utf-8' };
 
-/** Answers every request with one HTML page. `{url, close()}`. */
-export function startPages(html) {
-  return start(createServer((_request, response) => send(response, 200, '.html', html)), 0);
+/** Answers every request with one HTML page, over TLS if there is a `{key, cert}`. `{url, close()}`. */
+export function startPages(html, tls) {
+  const answer = (_request, response) => send(response, 200, '.html', html);
+  return start(tls ? createTlsServer(tls, answer) : createServer(answer), 0);
 }
 
 /**

@@ -142,7 +142,7 @@ function newKeys() {
   return { keys: [{ ...privateKey.export({ format: 'jwk' }), kid: `rsa-${randomUUID()}`, use: 'sig' }] };
 }
 
-/** One process of several, of a rig that has `onStop` and `configurationOf`. */
+/** One process of several, of a rig that has `onStop`, `configurationOf`, and perhaps an `environment`. */
 export class Replica {
   #rig;
   #process;
@@ -163,7 +163,7 @@ export class Replica {
     this.#process = await startCoatroom({
       directory: this.directory,
       configuration: this.#rig.configurationOf(this),
-      secrets: { SHOP_CLIENT_SECRET: CLIENT_SECRET },
+      secrets: { SHOP_CLIENT_SECRET: CLIENT_SECRET, ...this.#rig.environment },
       wait,
     });
     this.#logs.push(this.#process.log);
