@@ -3,11 +3,11 @@
 .PHONY: demo demo-check test client lint e2e browsers load race faults soak figures attacks bench bench-core bench-instructions build
 
 ## Builds, starts a provider, an API and Coatroom, and says what to open. HTTPS=1 for Safari among others.
-demo: build demo/node_modules/.package-lock.json
+demo: build clients/typescript/dist/index.js demo/node_modules/.package-lock.json
 	node demo/run.js $(if $(HTTPS),--https)
 
 ## The demo, clicked through by a headless browser; screenshots go to target/demo/.
-demo-check: build
+demo-check: build clients/typescript/dist/index.js
 	e2e/install.sh
 	node demo/run.js --check --screenshot target/demo/demo.png $(if $(HTTPS),--https)
 
@@ -28,7 +28,7 @@ lint:
 	cargo clippy --workspace --all-targets -- -D warnings
 
 ## The end-to-end tests alone.
-e2e: build
+e2e: build clients/typescript/dist/index.js
 	e2e/install.sh
 	cd e2e && npm test
 
@@ -92,6 +92,10 @@ demo/node_modules/.package-lock.json: demo/package-lock.json
 clients/typescript/node_modules/.package-lock.json: clients/typescript/package-lock.json
 	cd clients/typescript && npm ci --no-fund --no-audit
 	touch $@
+
+# What the demo's pages import, and what the getting-started guide installs.
+clients/typescript/dist/index.js: clients/typescript/node_modules/.package-lock.json $(wildcard clients/typescript/src/*)
+	cd clients/typescript && npm run build
 
 build:
 	cargo build --release --locked -p coatroom-cli

@@ -288,7 +288,7 @@ async function signOut({ url, context, page }) {
 
   await page.locator('#sign-out').click();
   await page.locator('button[name=logout][value=yes]').waitFor();
-  await other.locator('#notice-text', { hasText: 'you signed out in another tab' }).waitFor();
+  await other.locator('#notice-text', { hasText: 'You have signed out, in another tab.' }).waitFor();
   await other.locator('#sign-in').waitFor();
   await page.locator('button[name=logout][value=yes]').click();
   await page.locator('#sign-in').waitFor();

@@ -9,7 +9,7 @@
 // It never listens beyond this machine, never waits without a bound, and ends only what it started.
 
 import { spawn } from 'node:child_process';
-import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, cpSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { get as getTls } from 'node:https';
 import { dirname, join, relative, resolve } from 'node:path';
@@ -24,6 +24,7 @@ import * as terminal from './terminal.js';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const LOG = join(STATE, 'coatroom.log');
+const LIBRARY = join(HERE, '..', 'clients', 'typescript', 'dist');
 
 const READY_MILLISECONDS = 20_000;
 const STOP_MILLISECONDS = 5_000;
@@ -85,6 +86,7 @@ async function start(options, running, interrupted) {
   if (!existsSync(binary)) {
     throw new Trouble(`There is no ${relative(process.cwd(), binary)} yet. Build it first:\n\n  cargo build --release`);
   }
+  takeLibrary();
   terminal.title('The Coatroom demo');
   const settings = await settle({ binary, https: options.https, port: options.port });
   const { url, ports, clientSecret } = settings;
@@ -125,6 +127,16 @@ async function start(options, running, interrupted) {
   });
   watched = !options.check;
   return { ...settings, exited: coatroom.exited };
+}
+
+/** Copies the client library beside the pages, which import it: `static` serves one folder, and no link out of it. */
+function takeLibrary() {
+  if (!existsSync(join(LIBRARY, 'index.js'))) {
+    const folder = relative(process.cwd(), dirname(LIBRARY)) || '.';
+    throw new Trouble(`The client library is not built yet. Build it first:\n\n  npm --prefix ${folder} ci && npm --prefix ${folder} run build`);
+  }
+  const isForTheBrowser = (file) => file === LIBRARY || /\.js(\.map)?$/.test(file);
+  cpSync(LIBRARY, join(HERE, 'spa', 'coatroom'), { recursive: true, filter: isForTheBrowser });
 }
 
 function whatCame({ token, cookies }) {

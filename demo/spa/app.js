@@ -4,22 +4,25 @@
 // through the address: an unknown `login_error` gets a general sentence.
 
 import { followCall, showWhatIsSent } from './call.js';
-import { setClocks, startClocks, tokenIsOver } from './clocks.js';
-import { createCoatroom, errorOf, TokenHandlerError } from './coatroom.js';
+import { setClocks, startClocks } from './clocks.js';
+// The library of clients/typescript as it was built; `run.js` puts it here, a project would install it from npm.
+import { createCoatroom, errorOf } from './coatroom/index.js';
 import { $, busy, fillFacts } from './dom.js';
 import { followOrder, markOrder, showOrders, showPhoto } from './orders.js';
 import { startStage } from './stage.js';
 import { lookForTokens } from './thief.js';
 import { allowTrials, reportReturn, startTrials, watchedFetch } from './trial_rows.js';
-import { knownLoginError, wordsFor, wordsForLogin } from './words.js';
+import { ApiError, knownLoginError, wordsFor, wordsForLogin } from './words.js';
 
-const coatroom = createCoatroom({ fetch: watchedFetch });
-let shown = { is_logged_in: false, session: null };
+// No refresh ahead of time: the demo shows what happens when a token has run out. Leave both options out elsewhere.
+const coatroom = createCoatroom({ refreshAhead: false, fetch: watchedFetch });
+let shown = coatroom.state;
+let leaving = false;
 
 async function start() {
-  const loginError = takeLoginError();
+  const loginError = new URLSearchParams(location.search).get('login_error');
   $('sign-in').onclick = busy(() => coatroom.signIn(), explain);
-  $('sign-out').onclick = busy(() => coatroom.signOut(), explain);
+  $('sign-out').onclick = busy(signOut, explain);
   $('refresh').onclick = busy(refresh, explain);
   $('call-api').onclick = busy(() => followCall(api), explain);
   $('steal').onclick = busy(lookForTokens, explain);
@@ -27,68 +30,57 @@ async function start() {
   $('order-rows').onclick = followOrder;
   $('notice-close').onclick = () => { $('notice').hidden = true; };
   addEventListener('popstate', markOrder);
-  // Another tab, another window, the back button: asking does not extend the session.
-  coatroom.onChange(lookAgain);
-  addEventListener('visibilitychange', () => { if (document.visibilityState === 'visible') lookAgain(); });
-  addEventListener('pageshow', ({ persisted }) => { if (persisted) lookAgain(); });
-  startClocks(lookAgain);
+  startClocks();
   startTrials(coatroom, afterTrial);
   showWhatIsSent();
 
-  const session = await showSession();
+  // Another tab, another window, the back button, a clock that ran out: the client asks, and tells here.
+  coatroom.subscribe(follow);
+  // Where a sign-in has just come back, this takes its mark out of the address, so that a reload does not repeat it.
+  const callback = await coatroom.handleCallback();
+  const state = callback?.state ?? await coatroom.session();
+  $('loading').hidden = true;
+  if (state.error) explain(state.error, () => coatroom.session());
   $('backstage').hidden = false;
-  startStage(explain, () => { if (!shown.is_logged_in) showStatus(); });
-  // The query parameter is a hint only: whoever is signed in has nothing to be told.
-  if (loginError !== null && session && !session.is_logged_in) notice(wordsForLogin(loginError), { bad: true });
-  reportReturn({ loginError, session });
+  startStage(explain, () => { if (!shown.user) showStatus(); });
+  // The mark is a hint only: whoever is signed in has nothing to be told.
+  if (callback?.error && !state.user) notice(wordsForLogin(callback.error), { bad: true });
+  reportReturn({ loginError: loginError === null ? null : knownLoginError(loginError), state });
 }
 
-/** Asks who is signed in and shows the page for it. */
-async function showSession() {
-  try {
-    const session = await coatroom.session();
-    const isOther = session.session?.id !== shown.session?.id;
-    show(session);
-    if (session.is_logged_in && isOther) await fillHome();
-    if (!session.is_logged_in) await showStatus();
-    return session;
-  } catch (error) {
-    explain(error, showSession);
-    return null;
-  } finally {
-    $('loading').hidden = true;
-  }
-}
-
-/** The session may have changed elsewhere, or run out: says so if it did. */
-async function lookAgain() {
+/** Shows what has changed, and says so if it was not done here. */
+function follow(state) {
   const before = shown;
-  const session = await showSession();
-  if (!session || before.is_logged_in === session.is_logged_in) return;
-  if (session.is_logged_in) return notice('You have signed in, in another tab.');
-  notice('Your session has ended: it ran out, or you signed out in another tab.', {
-    bad: true, action: ['Sign in', () => coatroom.signIn()],
-  });
+  show(state);
+  if (state.user && state.session.id !== before.session?.id) fillHome();
+  if (state.status === 'signed-out' && before.status !== 'signed-out') showStatus();
+  // What the page said while nobody could be asked is over.
+  if (before.status === 'unknown' && before.error) $('notice').hidden = true;
+  if (leaving || before.status === 'unknown' || before.status === state.status) return;
+  if (state.user) return notice('You have signed in, in another tab.');
+  const words = state.reason === 'signed-out' ? 'You have signed out, in another tab.' : 'Your session has ended. Please sign in again; you will come back to this page.';
+  notice(words, { bad: true, action: ['Sign in', () => coatroom.signIn()] });
 }
 
-function show(session) {
-  const signedIn = session.is_logged_in;
-  shown = session;
+function show(state) {
+  const { session, user: claims } = state;
+  const signedIn = claims !== null;
+  shown = state;
+  $('loading').hidden = true;
   $('signed-in').hidden = !signedIn;
-  $('signed-out').hidden = signedIn;
+  $('signed-out').hidden = state.status !== 'signed-out';
   $('user').hidden = !signedIn;
   $('nav').hidden = !signedIn;
   for (const section of document.querySelectorAll('[data-signed-in]')) section.hidden = !signedIn;
   allowTrials(signedIn);
   setClocks(session);
   if (!signedIn) return forget();
-  const claims = session.id_token_claims;
   const name = claims.name ?? claims.preferred_username ?? claims.sub;
   $('user-name').textContent = name;
   $('avatar').textContent = initials(name);
   $('greeting').textContent = `Hello, ${name}`;
-  $('ticket-number').textContent = session.session.id.slice(0, 6);
-  $('ticket-number').title = session.session.id;
+  $('ticket-number').textContent = session.id.slice(0, 6);
+  $('ticket-number').title = session.id;
   const known = Object.keys(CLAIMS).filter((claim) => claim in claims);
   const names = [...known, ...Object.keys(claims).filter((claim) => !known.includes(claim))];
   fillFacts('claim-rows', names.map((claim) => [CLAIMS[claim] ?? claim, shortly(claim, claims[claim])]));
@@ -118,19 +110,30 @@ async function fillHome() {
 }
 
 async function refresh() {
-  await coatroom.refresh();
-  await showSession();
-  notice('The tokens are new. Nothing of them came here.');
+  const { error } = await coatroom.refresh();
+  if (error) throw error;
+  if (shown.user) notice('The tokens are new. Nothing of them came here.');
 }
 
 /** Downloads pass by cookie alone, without the client's retry: so make sure that the token is alive. */
 function downloadReport(event) {
-  if (!tokenIsOver()) return;
+  const left = shown.session.accessTokenExpiresAt - Date.now();
+  if (left > 5_000) return;
   event.preventDefault();
   const { href } = event.currentTarget;
-  coatroom.refresh().then(showSession).then(() => {
+  coatroom.refresh().then(({ error }) => {
+    if (error) throw error;
     Object.assign(document.createElement('a'), { href, download: '' }).click();
   }).catch(explain);
+}
+
+async function signOut() {
+  leaving = true;
+  try {
+    await coatroom.signOut();
+  } finally {
+    leaving = false;
+  }
 }
 
 async function showStatus() {
@@ -142,27 +145,23 @@ async function showStatus() {
 
 /** An answer of the API with its JSON, or an error that `explain` understands. */
 async function api(url, options = { headers: { accept: 'application/json' } }) {
-  const refreshes = tokenIsOver();
   const response = await coatroom.fetch(url, options);
-  if (refreshes) show(await coatroom.session());
   if (response.ok) return { response, body: await response.json() };
-  throw (await errorOf(response)) ?? new TokenHandlerError({ status: response.status, code: 'api_error' });
+  throw (await errorOf(response)) ?? new ApiError(response.status);
 }
 
 /** What a trial has changed shows on the page: new clocks, or the end of the session. */
 async function afterTrial(_trial, error) {
-  await showSession();
-  if (error && wordsFor(error, { signedIn: shown.is_logged_in }).action === 'sign-in') explain(error);
+  await coatroom.session();
+  if (error && wordsFor(error, { signedIn: shown.user !== null }).action === 'sign-in') explain(error);
 }
 
 /** Says in plain words what went wrong, and offers what helps. */
 function explain(error, again) {
-  const { text, action } = wordsFor(error, { signedIn: shown.is_logged_in });
-  if (action === 'sign-in') {
-    show({ is_logged_in: false, session: null });
-    showStatus();
-    return notice(text, { bad: true, action: ['Sign in', () => coatroom.signIn()] });
-  }
+  // Left for the provider, and came back by the back button: nothing went wrong.
+  if (error.code === 'came_back') return;
+  const { text, action } = wordsFor(error, { signedIn: shown.user !== null });
+  if (action === 'sign-in') return notice(text, { bad: true, action: ['Sign in', () => coatroom.signIn()] });
   return notice(text, { bad: true, action: action === 'again' && again ? ['Try again', again] : null });
 }
 
@@ -177,16 +176,6 @@ function notice(words, { bad = false, action = null } = {}) {
     $('notice').hidden = true;
     await action[1]();
   }, explain);
-}
-
-/** Takes the mark of a failed sign-in out of the address, so that a reload does not repeat it. */
-function takeLoginError() {
-  const url = new URL(location.href);
-  const code = url.searchParams.get('login_error');
-  if (code === null) return null;
-  url.searchParams.delete('login_error');
-  history.replaceState(null, '', url);
-  return knownLoginError(code);
 }
 
 function decodeFragment(hash) {

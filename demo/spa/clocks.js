@@ -1,49 +1,37 @@
 // The four clocks of a session, running down between two looks at `/auth/session`.
 //
-// It never asks on its own: whoever starts it is told when a clock that ends the session has run out.
+// It never asks and never decides anything: the client does that, when a clock that ends the session has run out.
 
 import { $, duration, element } from './dom.js';
 
-// Name in the session's JSON → label, explanation, words at zero, whether the session ends with it.
+// Name in the session's JSON, where the session of the client has its end → label, explanation, words at zero.
 const CLOCKS = {
-  access_token_expires_in: ['Access token', 'The API takes it for so long; then the next call refreshes.', 'refresh due', false],
-  idle_expires_in: ['Idle limit', 'Ends the session so long after the last sign of you.', 'ended', true],
-  expires_in: ['Absolute limit', 'Ends the session then, whatever you do.', 'ended', true],
-  provider_expires_in: ['Provider’s limit', 'The provider itself ends it then.', 'ended', true],
+  access_token_expires_in: ['accessTokenExpiresAt', 'Access token', 'The API takes it for so long; then the next call refreshes.', 'refresh due'],
+  idle_expires_in: ['idleExpiresAt', 'Idle limit', 'Ends the session so long after the last sign of you.', 'ended'],
+  expires_in: ['expiresAt', 'Absolute limit', 'Ends the session then, whatever you do.', 'ended'],
+  provider_expires_in: ['providerExpiresAt', 'Provider’s limit', 'The provider itself ends it then.', 'ended'],
 };
 const NOT_TOLD = ['not told by the provider', 'It may end the session at any time.'];
 
 let clocks = [];
-let onEnd = () => {};
 
-export function startClocks(whenEnded) {
-  onEnd = whenEnded;
+export function startClocks() {
   setInterval(tick, 1000);
 }
 
 export function setClocks(session) {
-  const asked = performance.now();
-  const values = session.is_logged_in
-    ? { access_token_expires_in: session.access_token_expires_in, ...session.session }
-    : {};
   const before = new Map(clocks.map((clock) => [clock.key, clock]));
-  clocks = !session.is_logged_in ? [] : Object.keys(CLOCKS).map((key) => {
-    const seconds = typeof values[key] === 'number' ? values[key] : null;
-    return { key, seconds, asked, full: Math.max(seconds ?? 0, before.get(key)?.full ?? 0) };
+  clocks = !session ? [] : Object.entries(CLOCKS).map(([key, [name]]) => {
+    const end = session[name];
+    return { key, end, full: Math.max(end ? secondsLeft({ end }) : 0, before.get(key)?.full ?? 0) };
   });
   $('clock-rows').replaceChildren(...clocks.map(row));
   tick();
 }
 
-/** Whether the access token is about to be refused, as far as this page knows. */
-export function tokenIsOver() {
-  const token = clocks.find(({ key }) => key === 'access_token_expires_in');
-  return token !== undefined && token.seconds !== null && secondsLeft(token) <= 5;
-}
-
 function row(clock) {
-  const [label, hint] = CLOCKS[clock.key];
-  const told = clock.seconds !== null;
+  const [, label, hint] = CLOCKS[clock.key];
+  const told = clock.end !== null;
   clock.time = element('span', { class: told ? 'time' : 'time untold' }, told ? '' : NOT_TOLD[0]);
   const line = element('div', { class: 'line' }, element('span', { class: 'label' }, label), clock.time);
   const made = element('li', { 'data-clock': clock.key }, line);
@@ -56,23 +44,16 @@ function row(clock) {
 }
 
 function tick() {
-  let ended = false;
   for (const clock of clocks) {
-    if (clock.seconds === null) continue;
-    const [, , atZero, ends] = CLOCKS[clock.key];
+    if (clock.end === null) continue;
+    const [, , , atZero] = CLOCKS[clock.key];
     const left = secondsLeft(clock);
     clock.bar.value = left;
     clock.time.textContent = left > 0 ? duration(left) : atZero;
     clock.time.classList.toggle('over', left <= 0);
-    // Not where the answer itself said zero: asking again would say the same.
-    if (ends && left <= 0 && clock.seconds > 0 && !clock.told) {
-      clock.told = true;
-      ended = true;
-    }
   }
-  if (ended) onEnd();
 }
 
-function secondsLeft({ seconds, asked }) {
-  return Math.max(0, Math.round(seconds - (performance.now() - asked) / 1000));
+function secondsLeft({ end }) {
+  return Math.max(0, Math.round((end - Date.now()) / 1000));
 }

@@ -1,6 +1,6 @@
 // Shows the trials of `trials.js`, runs one at a time, and writes down every answer as it comes.
 
-import { TokenHandlerError } from './coatroom.js';
+import { CoatroomError, errorOf } from './coatroom/index.js';
 import { $, element } from './dom.js';
 import { HEADER, TRIALS } from './trials.js';
 import { wordsFor } from './words.js';
@@ -19,7 +19,8 @@ let signedIn = false;
 /** `fetch` for the client: whoever watches hears of every answer. */
 export async function watchedFetch(url, options) {
   const response = await fetch(url, options);
-  await watcher?.(url, options?.method ?? 'GET', response);
+  const { pathname, search } = new URL(url, location.href);
+  await watcher?.(pathname + search, options?.method ?? 'GET', response);
   return response;
 }
 
@@ -41,18 +42,18 @@ export function allowTrials(isSignedIn) {
 }
 
 /** Back from a trial that left the page: says where it came back, and whether a session is there. */
-export function reportReturn({ loginError, session }) {
+export function reportReturn({ loginError, state }) {
   const id = sessionStorage.getItem(MARK);
   sessionStorage.removeItem(MARK);
   const trial = TRIALS.find((one) => one.id === id);
-  if (!trial || !session) return;
+  if (!trial || state.status === 'unknown') return;
   const log = logOf(trial);
   const mark = loginError === null ? '' : `?login_error=${loginError}`;
   const { responseStatus, redirectCount } = performance.getEntriesByType('navigation')[0];
   log.step(`Back at ${location.pathname}${mark}${location.hash}`, responseStatus || null, loginError);
   // A browser counts redirects only where none of them led to another site.
   if (redirectCount > 0) log.say(`Redirected here ${redirectCount === 1 ? 'once' : `${redirectCount} times`}.`);
-  log.say(session.is_logged_in ? 'GET /auth/session says: signed in.' : 'GET /auth/session says: signed out.');
+  log.say(state.user ? 'GET /auth/session says: signed in.' : 'GET /auth/session says: signed out.');
   if (trial.code === null ? loginError === null : loginError === trial.code) log.outcome(true);
   else log.outcome(false, trial.id === 'access_denied' ? 'You did not cancel.' : undefined);
   $(`trial-${trial.id}`).scrollIntoView({ block: 'center' });
@@ -115,7 +116,7 @@ async function attempt(trial, client) {
     failure = error;
   }
   watcher = null;
-  if (failure && !(failure instanceof TokenHandlerError)) {
+  if (failure && !(failure instanceof CoatroomError)) {
     sessionStorage.removeItem(MARK);
     log.outcome(false, `The trial broke off: ${failure.message}`);
     return failure;
@@ -130,10 +131,9 @@ async function attempt(trial, client) {
 
 /** What an answer says about itself, without taking its body away from whoever asked. */
 async function wordOf(response) {
-  const code = response.headers.get('token-handler-error');
-  if (code === null) return { code: null, sentence: response.ok ? '' : 'The API’s own answer, passed on.', error: null };
-  const error = await TokenHandlerError.from(response.clone());
-  return { code, sentence: error.message === code ? '' : error.message, error };
+  const error = await errorOf(response);
+  if (!error) return { code: null, sentence: response.ok ? '' : 'The API’s own answer, passed on.', error };
+  return { code: error.code, sentence: error.detail, error };
 }
 
 async function countdown(log, seconds) {

@@ -2,18 +2,23 @@
 //
 // It never shows text from an answer or from the address: what the token handler writes is for developers.
 
-import { TokenHandlerError } from './coatroom.js';
+/** The API's own refusal: no word of the token handler, and so no code. */
+export class ApiError extends Error {
+  constructor(status) {
+    super(`the API answered ${status}`);
+    this.status = status;
+  }
+}
 
 /** `{text, action}` for an error; the action is `sign-in`, `again` or null. */
 export function wordsFor(error, { signedIn }) {
-  if (!(error instanceof TokenHandlerError)) {
-    return { text: 'The server does not answer. Are you online?', action: 'again' };
-  }
   const { status, code, retryAfter } = error;
+  // Without a status nobody answered.
+  if (!status) return { text: 'The server does not answer. Are you online?', action: 'again' };
   if (code === 'session_expired') {
     return { text: 'Your session has ended. Please sign in again; you will come back to this page.', action: 'sign-in' };
   }
-  if (status === 401 && code !== 'api_error' && code !== 'access_token_expired') {
+  if (code === 'unauthorized') {
     return { text: 'You are signed out. Please sign in again; you will come back to this page.', action: 'sign-in' };
   }
   const wait = retryAfter ? `Please try again in ${retryAfter} ${retryAfter === 1 ? 'second' : 'seconds'}.` : 'Please try again in a moment.';
@@ -43,8 +48,9 @@ export function knownLoginError(code) {
   return Object.hasOwn(LOGIN_ERRORS, code) ? code : 'other';
 }
 
-export function wordsForLogin(code) {
-  return LOGIN_ERRORS[knownLoginError(code)];
+/** For the `error` of `handleCallback`: the provider's code, where it is the provider that refused. */
+export function wordsForLogin({ code, providerError }) {
+  return LOGIN_ERRORS[knownLoginError(providerError ?? code)];
 }
 
 const LOGIN_ERRORS = {
