@@ -137,7 +137,6 @@ export class EngineRig extends Rig {
       // As docs/operations.md has it, where the certificate has a name of its own.
       configure: (text) => text
         .replace(`${listen};`, `${listen} ssl${http2 ? ' http2' : ''}; ssl_certificate ${certificateFile}; ssl_certificate_key ${keyFile};`)
-        .replace('proxy_http_version', `${http2 ? '' : 'proxy_buffering off; '}proxy_http_version`)
         .replace('access_log off;', `${SEEN} access_log ${join(this.directory, 'seen')} seen;`),
     });
     this.onStop(() => this.nginx.stop());
