@@ -33,6 +33,8 @@ struct Agent {
     address: Arc<Limiter>,
     session: Arc<Limiter>,
     sign_out: Arc<Limiter>,
+    /// Sign-outs by a link, whose `sid` is not read yet: apart from a user's own.
+    link: Arc<Limiter>,
     /// Calls that no user makes: apart, so that neither takes the other's place.
     provider: Arc<Limiter>,
     /// Of those, what nobody signed: all together.
@@ -56,6 +58,7 @@ impl RateLimits {
                 address: known.agent.address.clone(),
                 session: known.agent.session.clone(),
                 sign_out: known.agent.sign_out.clone(),
+                link: known.agent.link.clone(),
                 provider: known.agent.provider.clone(),
                 frames: known.agent.frames.clone(),
             },
@@ -64,6 +67,7 @@ impl RateLimits {
                 address: Arc::new(Limiter::new(settings.address)),
                 session: Arc::new(Limiter::new(settings.session)),
                 sign_out: Arc::new(Limiter::new(defaults::SIGN_OUT_LIMIT)),
+                link: Arc::new(Limiter::new(defaults::SIGN_OUT_LIMIT)),
                 provider: Arc::new(Limiter::new(defaults::PROVIDER_LOGOUT_LIMIT)),
                 frames: Arc::new(Limiter::new(defaults::FRONTCHANNEL_LIMIT)),
             },
@@ -136,8 +140,8 @@ impl RateLimits {
             // what is left of a session's end is a redirect
             Endpoint::LogoutContinue | Endpoint::LogoutCallback => Ok(()),
             Endpoint::Logout => by_session(&agent.sign_out, "session"),
-            // most are refused unread, and must leave the user's own sign-outs alone
-            Endpoint::LogoutLink => by_session(&agent.session, "session"),
+            // a wrong one takes nothing from the user's other calls, and much polling nothing from it
+            Endpoint::LogoutLink => by_session(&agent.link, "session"),
             Endpoint::BackchannelLogout => by_address(&agent.provider),
             Endpoint::FrontchannelLogout => {
                 by_address(&agent.provider)?;
@@ -215,6 +219,7 @@ impl RateLimits {
         let agent = [
             ("session", &self.agent.session),
             ("sign_out", &self.agent.sign_out),
+            ("sign_out_link", &self.agent.link),
             ("address", &self.agent.address),
             ("provider", &self.agent.provider),
         ];
@@ -511,8 +516,14 @@ mod tests {
         while passes(Endpoint::LogoutLink) {
             links += 1;
         }
-        assert_eq!(links, defaults::AGENT_SESSION_LIMIT.burst);
+        // each right one may ask the provider to revoke tokens
+        assert_eq!(links, defaults::SIGN_OUT_LIMIT.burst);
         assert!(passes(Endpoint::Logout));
+        let mut others = 0;
+        while passes(Endpoint::User) {
+            others += 1;
+        }
+        assert_eq!(others, defaults::AGENT_SESSION_LIMIT.burst);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! Only where the application's `compatibility` says so. The answers have the form that such clients
 //! read; which session it is, what ends it and where a browser may go is decided where it is decided
 //! for everybody. A sign-out by `GET` would be any foreign page's to cause, so the link names its
-//! session by an id that only this application's own pages are told. No token is in any answer.
+//! session by an id that only this application's own pages are told; where `user` says that nobody is
+//! signed in there is none to tell, and the link needs none. No token is in any answer.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -73,11 +74,13 @@ impl Handler {
     }
 
     /// `GET logout?sid=…`: ends the session that the link names, and goes on to the provider.
-    /// `returnUrl` is where the browser is in the end.
+    /// `returnUrl` is where the browser is in the end. Of a session that is over already nobody is told
+    /// the `sid`, so what its cookies left is cleared without one.
     ///
     /// # Errors
-    /// [`Error::CsrfRejected`] unless `sid` is that of a session which the cookies show,
-    /// [`Error::InvalidRequest`] for a `returnUrl` that is no page of the SPA; then nothing has ended.
+    /// [`Error::CsrfRejected`] unless `sid` is that of a session which the cookies show, or `user` would
+    /// answer that nobody is signed in; [`Error::InvalidRequest`] for a parameter that occurs twice or a
+    /// `returnUrl` that is no page of the SPA; then nothing has ended.
     pub fn logout_link<'a>(
         &self,
         seen: impl Into<Seen<'a>>,
@@ -94,18 +97,23 @@ impl Handler {
             Some(url) => ReturnTo::parse(url, None, &self.app)?,
             None => ReturnTo::home(&self.app),
         };
+        let named = input.single_in_any_case("sid")?.map(Secret::new);
         let jar = self.jar(seen);
         let visible = self.visible(&jar, now);
         if visible.anchors.is_empty() {
             // nothing to end, and nothing to prove
             return Ok(AgentResponse::see_other(return_to.as_str(), Vec::new())?);
         }
-        let named = input.single_in_any_case("sid")?.map(Secret::new);
         let is_named = visible
             .anchors
             .iter()
             .any(|anchor| named == Some(Secret::new(sid(anchor.id))));
-        if !is_named {
+        let needs_none = match &visible.state {
+            // no page is told the `sid` of what is over; a store that is away cannot say that it is
+            State::Ended { .. } | State::Absent => jar.view().is_some_and(|view| !view.is_unavailable()),
+            State::Live(_) | State::Conflict => false,
+        };
+        if !is_named && !needs_none {
             let error = Error::CsrfRejected("the link does not name the session by its `sid`");
             return Err(error.into());
         }
