@@ -126,15 +126,19 @@ export function RequireSession({ children, fallback, signIn, pending, error }: R
   const visit = visitOf(client);
   const [, render] = useReducer((count: number) => count + 1, 0);
   const leave = () => visit.leave(signIn).then(render);
-  const leaves = state.status === "signed-out" && state.reason !== "signed-out" && !visit.refusal && !!signIn;
+  const unknown = state.status === "unknown";
+  const leaves = !unknown && !state.user && !visit.refusal && !!signIn;
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: what to ask for is written in place, anew at each render
   useEffect(() => {
-    if (leaves) visit.leaveUnasked(signIn).then(render);
+    let mounted = true;
+    if (leaves) visit.leaveUnasked(signIn, () => mounted).then(render);
+    return () => {
+      mounted = false;
+    };
   }, [leaves, visit]);
 
   if (state.user) return children;
-  const unknown = state.status === "unknown";
   const failure = unknown ? state.error : visit.refusal?.error;
   if (failure) {
     const retry = () => void (unknown ? client.session() : leave());
@@ -142,7 +146,7 @@ export function RequireSession({ children, fallback, signIn, pending, error }: R
   }
   // The same promise at every render, and one that waits for no effect, since a suspended tree has none.
   if (unknown && pending === undefined && visit.starting) throw visit.starting;
-  if (unknown || leaves) return pending ?? null;
+  if (unknown || leaves) return pending;
   return fallback ?? button("Sign in", leave);
 }
 

@@ -3,7 +3,7 @@
 
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { CoatroomError } from "../src/errors.js";
-import { requireSession } from "../src/gate.js";
+import { requireSession, visitOf } from "../src/gate.js";
 import { FakeCoatroom, hide, settle, signedIn, signedOut, unreachable } from "./fake_coatroom.js";
 
 const OUTAGE = new CoatroomError("store_unavailable", { status: 503, retryAfter: 5 });
@@ -13,10 +13,12 @@ const MINUTE = 60_000;
 
 beforeEach(() => {
   sessionStorage.clear();
+  localStorage.clear();
   hide(false);
 });
 afterEach(() => {
   vi.unstubAllGlobals();
+  vi.useRealTimers();
 });
 
 /** What came of a promise so far; one that leaves the page stays pending. */
@@ -90,13 +92,98 @@ describe("nobody signed in", () => {
     expect(await outcome(requireSession(client, { signIn: "auto" }))).toBe("signed-in");
   });
 
-  test("and a sign-in that cannot be started is the guard's error, and the next call tries again", async () => {
+  test("and a sign-in that cannot be started is the guard's error, and no later guard begins one", async () => {
     const client = new FakeCoatroom(signedOut());
     client.signInFails = OUTAGE;
     expect(await outcome(requireSession(client, { signIn: "auto" }))).toBe(OUTAGE);
     client.signInFails = null;
+    expect(await outcome(requireSession(client, { signIn: "auto" }))).toBe("signed-out");
+    expect(client.signIns).toHaveLength(1);
+  });
+
+  test("is said when half a minute later the page is still there: a navigation was given up", async () => {
+    vi.useFakeTimers();
+    const client = new FakeCoatroom(signedOut());
+    const guard = requireSession(client, { signIn: "auto" });
+    expect(await outcome(guard)).toBe("pending");
+    vi.advanceTimersByTime(29_999);
+    expect(await outcome(guard)).toBe("pending");
+    vi.advanceTimersByTime(1);
+    expect(await outcome(guard)).toBe("signed-out");
+    expect(client.signIns).toHaveLength(1);
+  });
+
+  test("and each click begins anew, whatever became of the last", async () => {
+    const client = new FakeCoatroom(signedOut());
+    requireSession(client, { signIn: "auto" });
+    await settle();
+    const visit = visitOf(client);
+    visit.leave();
+    visit.leave({ prompt: "login" });
+    expect(client.signIns).toEqual([undefined, undefined, { prompt: "login" }]);
+  });
+});
+
+describe("after a sign-out", () => {
+  /** The same tab, or another, after the next page was loaded: nothing is left but the storage. */
+  const load = (answer = signedOut("never")) => new FakeCoatroom(answer);
+
+  async function signOut() {
+    const client = load(signedIn());
+    await requireSession(client, { signIn: "auto" });
+    client.signOut();
+    return client;
+  }
+
+  test("the next page does not leave, and neither does a reload of it", async () => {
+    await signOut();
+    for (let page = 0; page < 3; page++) {
+      const client = load();
+      expect(await outcome(requireSession(client, { signIn: "auto" }))).toBe("signed-out");
+      expect(client.signIns).toEqual([]);
+    }
+  });
+
+  test("the page itself does not leave, also where storage is switched off", async () => {
+    vi.stubGlobal("localStorage", undefined);
+    const client = await signOut();
+    expect(await outcome(requireSession(client, { signIn: "auto" }))).toBe("signed-out");
+    expect(client.signIns).toEqual([]);
+  });
+
+  test("in another tab a guard that runs does not leave", async () => {
+    const client = load(signedIn());
+    await requireSession(client, { signIn: "auto" });
+    client.change(signedOut("signed-out"));
+    expect(await outcome(requireSession(client, { signIn: "auto" }))).toBe("signed-out");
+    expect(client.signIns).toEqual([]);
+  });
+
+  test("a tab that missed the news and took it for an expiry does not leave", async () => {
+    const other = load(signedIn());
+    await requireSession(other, { signIn: "auto" });
+    await signOut();
+    // What it knows of the user is old, and clears nothing.
+    other.change(signedIn(undefined, OUTAGE));
+    other.change(signedOut("expired"));
+    expect(await outcome(requireSession(other, { signIn: "auto" }))).toBe("signed-out");
+    expect(other.signIns).toEqual([]);
+  });
+
+  test("a page that was opened after it and asks for the first time now does not leave", async () => {
+    const client = load(signedOut("signed-out"));
+    await client.session();
+    expect(await outcome(requireSession(client, { signIn: "auto" }))).toBe("signed-out");
+    expect(client.signIns).toEqual([]);
+  });
+
+  test("and the next sign-in, an expiry leaves again", async () => {
+    await signOut();
+    const client = load(signedIn());
+    await requireSession(client, { signIn: "auto" });
+    client.change(signedOut("expired"));
     expect(await outcome(requireSession(client, { signIn: "auto" }))).toBe("pending");
-    expect(client.signIns).toHaveLength(2);
+    expect(client.signIns).toHaveLength(1);
   });
 });
 
@@ -105,8 +192,8 @@ describe("a page that came back from the provider without a session", () => {
     const client = new FakeCoatroom(signedOut());
     client.callback = { returnTo: "/", state: signedOut(), error: DENIED };
     expect(await outcome(requireSession(client, { signIn: "auto" }))).toBe(DENIED);
+    expect(await outcome(requireSession(client, { signIn: "auto" }))).toBe("signed-out");
     expect(client.signIns).toEqual([]);
-    expect(await outcome(requireSession(client, { signIn: "auto" }))).toBe("pending");
   });
 
   test("by the back button, as the browser kept it, does not leave again", async () => {
@@ -120,9 +207,11 @@ describe("a page that came back from the provider without a session", () => {
     requireSession(new FakeCoatroom(signedOut()), { signIn: "auto" });
     await settle();
     const client = new FakeCoatroom(signedOut());
-    expect(await outcome(requireSession(client, { signIn: "auto" }))).toBe("signed-out");
+    // The guards of a parent and of its child run one after another in one navigation.
+    for (let guard = 0; guard < 3; guard++) {
+      expect(await outcome(requireSession(client, { signIn: "auto" }))).toBe("signed-out");
+    }
     expect(client.signIns).toEqual([]);
-    expect(await outcome(requireSession(client, { signIn: "auto" }))).toBe("pending");
   });
 
   test("leaves again after a reload", async () => {

@@ -19,6 +19,7 @@ let root: Root;
 beforeEach(() => {
   Object.assign(globalThis, { IS_REACT_ACT_ENVIRONMENT: true });
   sessionStorage.clear();
+  localStorage.clear();
   hide(false);
   container = document.body.appendChild(document.createElement("div"));
   root = createRoot(container);
@@ -317,6 +318,45 @@ describe("the gate, with nobody signed in", () => {
     expect(client.signIns).toEqual([]);
     await act(async () => hide(false));
     expect(client.signIns).toHaveLength(1);
+  });
+
+  test("does not leave once somebody looks, when it is gone by then", async () => {
+    const client = new FakeCoatroom(signedOut());
+    hide(true);
+    await render(client, <RequireSession signIn="auto">orders</RequireSession>);
+    await render(client, "welcome");
+    await act(async () => hide(false));
+    expect(client.signIns).toEqual([]);
+  });
+
+  test("shows its fallback on the page after a sign-out, and each click on it begins a sign-in", async () => {
+    const before = new FakeCoatroom(signedIn());
+    await render(before, null);
+    before.signOut();
+    const client = new FakeCoatroom(signedOut("never"));
+    await render(client, <RequireSession signIn="auto">orders</RequireSession>);
+    expect(shown()).toBe("Sign in");
+    expect(client.signIns).toEqual([]);
+    await click("Sign in");
+    await click("Sign in");
+    expect(client.signIns).toHaveLength(2);
+  });
+
+  test("shows its fallback when the navigation was given up", async () => {
+    vi.useFakeTimers();
+    const client = new FakeCoatroom(signedOut());
+    await render(
+      client,
+      <RequireSession signIn="auto" pending="one moment">
+        orders
+      </RequireSession>,
+    );
+    expect(shown()).toBe("one moment");
+    await act(async () => void vi.advanceTimersByTime(30_000));
+    vi.useRealTimers();
+    expect(shown()).toBe("Sign in");
+    await click("Sign in");
+    expect(client.signIns).toHaveLength(2);
   });
 
   test("shows why a sign-in failed, and does not begin another by itself", async () => {

@@ -12,6 +12,7 @@ import { Browser } from "./browser.js";
 beforeEach(() => {
   Object.assign(globalThis, { IS_REACT_ACT_ENVIRONMENT: true });
   sessionStorage.clear();
+  localStorage.clear();
 });
 
 const Name = () => <>{useUser()?.name}</>;

@@ -25,6 +25,7 @@ let app: App | null = null;
 
 beforeEach(() => {
   sessionStorage.clear();
+  localStorage.clear();
   hide(false);
 });
 afterEach(() => {
@@ -248,6 +249,18 @@ describe("the guard", () => {
     await settle();
     expect(router.replaced).toEqual(room.replaced);
     expect(client.signIns).toHaveLength(room.signIns);
+  });
+
+  test("does not leave on the page after a sign-out, at no navigation", async () => {
+    const before = new FakeCoatroom(signedIn());
+    const router = routerAt(ORDERS);
+    protectRoutes(router, before, { signIn: "auto", signedOut: "/welcome" });
+    await router.navigate(ORDERS);
+    before.signOut();
+    const client = out();
+    protectRoutes(router, client, { signIn: "auto", signedOut: "/welcome" });
+    for (let times = 0; times < 2; times++) expect(await router.navigate(ORDERS)).toBe("/welcome");
+    expect(client.signIns).toEqual([]);
   });
 
   test("makes room for the page of the signed-out when the sign-in after an expiry cannot be started", async () => {
