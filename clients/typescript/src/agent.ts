@@ -73,11 +73,12 @@ export function callsOf(
       if (member && answer?.[member] == null) throw SyntaxError(member);
       return answer;
     } catch (cause) {
-      if (cause instanceof CoatroomError) throw cause;
-      throw new CoatroomError(
-        waiting.signal.aborted ? "timeout" : cause instanceof SyntaxError ? "unexpected_answer" : "network",
-        { cause },
-      );
+      throw cause instanceof CoatroomError
+        ? cause
+        : new CoatroomError(
+            waiting.signal.aborted ? "timeout" : cause instanceof SyntaxError ? "unexpected_answer" : "network",
+            { cause },
+          );
     } finally {
       world.clearTimeout(timer);
     }

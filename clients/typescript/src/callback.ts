@@ -50,11 +50,10 @@ export function callbacksOf(
       }
       return { returnTo: show(target), state, error: null };
     } catch (caught) {
-      const error = caught as CoatroomError;
       // in an outage the provider's answer stays good, and a reload or another call tries once more
-      if (error.status === 400) show(new URL(url.pathname, url));
+      if ((caught as CoatroomError).status === 400) show(new URL(url.pathname, url));
       else handling = undefined;
-      return { returnTo: "/", state: await session(), error };
+      return { returnTo: "/", state: await session(), error: caught as CoatroomError };
     }
   }
 
@@ -82,8 +81,8 @@ function withoutError(search: string): string {
 
 /** Either a code of Coatroom's own, or one that the provider refused with. */
 function errorOfLink(code: string): CoatroomError {
-  const isOurs = /^(login_state|authorization|session|rate|provider|store)_[a-z]+$/.test(code);
-  return isOurs
-    ? new CoatroomError(code as ErrorCode)
-    : new CoatroomError("authorization_failed", { providerError: /^[a-z_]+$/.test(code) ? code : null });
+  const shaped = /^[a-z_]+$/.test(code) ? code : null;
+  return /^(login_state|authorization|session|rate|provider|store)_/.test(`${shaped}`)
+    ? new CoatroomError(shaped as ErrorCode)
+    : new CoatroomError("authorization_failed", { providerError: shaped });
 }

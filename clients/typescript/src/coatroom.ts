@@ -12,6 +12,7 @@ import { callsOf, type SessionEntryJson, type SessionJson } from "./agent.js";
 import { callbacksOf } from "./callback.js";
 import { CoatroomError } from "./errors.js";
 import { fetchOf } from "./fetch.js";
+import { isAlike, ROUNDING } from "./state.js";
 import { joinTabs } from "./tabs.js";
 import type {
   Claims,
@@ -60,17 +61,17 @@ export function createIn(world: World, options: CoatroomOptions): Coatroom {
   let state: SessionState = { ...NOTHING, status: "unknown" };
   /** How old `state` is, and how many milliseconds are left of the access token and of the session. */
   let learnt: Age = never;
-  let tokenLeft: Age = never;
+  let tokenLeft: Age = none;
   let endLeft: Age = never;
-  /** How many milliseconds the token was good for when we learnt of it, and the end that was tried to put off. */
-  let tokenLife = 0;
-  let tried = 0;
+  /** How many milliseconds before its end the token is renewed, and whether that was tried and gained nothing. */
+  let dueAt = 0;
+  let isSpent = false;
   /** Failures in a row, and how many milliseconds are left until the next try. */
   let failures = 0;
   let restLeft: Age = none;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let asking: Promise<SessionState> | undefined;
-  let renewing: Promise<CoatroomError | null> | undefined;
+  const renewing: Record<string, Promise<CoatroomError | null>> = {};
 
   // ---- what is known
 
@@ -93,14 +94,20 @@ export function createIn(world: World, options: CoatroomOptions): Coatroom {
     failures = 0;
     restLeft = none;
     learnt = since;
-    tokenLeft = endLeft = never;
+    const before = tokenLeft();
+    tokenLeft = none;
+    endLeft = never;
     if (session) {
       const { access_token_expires_in: life, id_token_claims: user } = answer;
       const { id, idle_expires_in: idle, expires_in: absolute, provider_expires_in: provider } = session;
-      const countdown = (seconds: number) => () => 1000 * seconds - since();
+      const countdown = (seconds: number) => () => Math.max(0, 1000 * seconds - since());
       tokenLeft = countdown(life ?? Infinity);
       endLeft = countdown(Math.min(idle, absolute));
-      tokenLife = tokenLeft();
+      // half the idle time ends a token as well, and no timer can put that off
+      if (tokenLeft() > before + ROUNDING) {
+        dueAt = Math.min(1000 * (refreshAhead as number), tokenLeft() / 4);
+        isSpent = false;
+      }
       const at = <T>(seconds: T) =>
         (seconds == null ? null : new Date(world.Date.now() - since() + 1000 * (seconds as number))) as
           | Date
@@ -129,10 +136,10 @@ export function createIn(world: World, options: CoatroomOptions): Coatroom {
   /** What was known stays. */
   function fail(error: CoatroomError): void {
     const since = ageSince(world);
-    const seconds = error.retryAfter ?? Math.min(5 * 2 ** failures++, 60);
     // users who saw one outage do not come back at one moment
-    const pause = 1000 * seconds * (1 + Math.random() / 4);
+    const pause = (error.retryAfter ?? Math.min(5 * 2 ** failures++, 60)) * (1000 + 250 * Math.random());
     restLeft = () => pause - since();
+    isSpent = false;
     become({ ...state, error });
   }
 
@@ -140,45 +147,50 @@ export function createIn(world: World, options: CoatroomOptions): Coatroom {
 
   function heard({ answer, error, at, reason }: Partial<News>, isNewer: boolean): void {
     if (error) fail(new CoatroomError(error.code, error));
-    else if (answer && isNewer) learn(answer, ageSince(world, at), reason);
-    else if (isNewer || answer?.session?.id !== state.session?.id) session();
+    else if (answer && isNewer) {
+      isSpent = true;
+      learn(answer, ageSince(world, at), reason);
+    } else if (answer?.session?.id !== state.session?.id || !answer) session();
   }
 
-  function tell(answer: SessionJson, since: Age, reason?: SignedOutReason): void {
-    tabs.tell({ answer, at: world.Date.now() - since(), reason });
-  }
-
-  /** A refresh, a sign-in or a sign-out happened here. */
-  function publish(answer: SessionJson, since: Age, reason?: SignedOutReason): SessionState {
-    tabs.advance();
+  function learnAndTell(answer: SessionJson, since: Age, reason?: SignedOutReason): void {
     learn(answer, since, reason);
-    tell(answer, since, reason);
-    return state;
+    tabs.tell({ answer: answer.session ? answer : ({} as SessionJson), at: world.Date.now() - since(), reason });
+  }
+
+  /** A refresh, a sign-in or a sign-out. Where it was overtaken by another, who knows which of the two came last. */
+  async function change<T extends SessionJson>(work: () => Promise<T>, reason?: SignedOutReason): Promise<T> {
+    const generation = tabs.generation();
+    const since = ageSince(world);
+    const answer = await work();
+    const isLast = tabs.generation() === generation;
+    tabs.advance();
+    if (isLast) learnAndTell(answer, since, reason);
+    else await session(reason);
+    return answer;
   }
 
   // ---- what is asked
 
-  function session(reason?: SignedOutReason): Promise<SessionState> {
+  async function session(reason?: SignedOutReason): Promise<SessionState> {
+    // a server has no session of its own
+    if (!world.location) return state;
     asking ??= ask(reason).finally(() => {
       asking = undefined;
     });
     return asking;
   }
 
-  async function ask(reason?: SignedOutReason): Promise<SessionState> {
+  async function ask(reason?: SignedOutReason, tries = 3): Promise<SessionState> {
+    const generation = tabs.generation();
+    const since = ageSince(world);
     try {
-      for (let tries = 1; ; tries++) {
-        const generation = tabs.generation();
-        const since = ageSince(world);
-        const answer = await call("GET", "/session");
-        // somebody signed in or out meanwhile: who knows which of the two this answer saw
-        if (tries < 3 && tabs.generation() !== generation) continue;
-        tabs.caughtUp(generation);
-        const isNews = answer.session?.id !== state.session?.id;
-        learn(answer, since, reason);
-        if (isNews) tell(answer, since, reason);
-        break;
-      }
+      const answer = await call("GET", "/session");
+      // somebody signed in or out meanwhile: who knows which of the two this answer saw
+      if (--tries && tabs.generation() !== generation) return ask(reason, tries);
+      tabs.caughtUp(generation);
+      const isNews = answer.session?.id !== state.session?.id;
+      (isNews ? learnAndTell : learn)(answer, since, reason);
     } catch (error) {
       fail(error as CoatroomError);
     }
@@ -186,46 +198,41 @@ export function createIn(world: World, options: CoatroomOptions): Coatroom {
   }
 
   /** The agent or the proxy said that there is no session: it may have spoken of an older one, so ask. */
-  async function ended(code: string): Promise<void> {
-    if (state.status !== "signed-out") await session(code === "session_expired" ? "expired" : undefined);
+  async function ended(): Promise<void> {
+    // what was asked before that was said may be older
+    await asking;
+    if (state.status !== "signed-out") await session();
   }
 
   /**
-   * New tokens, unless another tab has fetched some since `generation`; what stood against it, or `null`.
-   * A failure is everybody's: tabs that wait behind us do not try the same once more.
+   * New tokens, unless there were some since `generation`; what stood against it, or `null`. What nobody asked for, and
+   * what a hidden page does, is no sign of the user.
    */
-  function renew(generation: number, background?: "background=true"): Promise<CoatroomError | null> {
-    renewing ??= tabs
-      .alone(() => renewAlone(generation, background), 2 * timeout)
-      .finally(() => {
-        renewing = undefined;
-      });
-    return renewing;
-  }
-
-  async function renewAlone(generation: number, background?: string): Promise<CoatroomError | null> {
-    if (tabs.generation() > generation) return null;
-    if (state.error?.retryAfter && restLeft() > 0) return state.error;
-    const since = ageSince(world);
-    try {
-      publish(await call("POST", "/refresh", background), since);
-      return null;
-    } catch (caught) {
-      const error = caught as CoatroomError;
-      if (error.status === 401) {
-        tabs.advance();
-        await ended(error.code);
-        return state.session && !state.error ? null : error;
-      }
-      fail(error);
-      tabs.tell({ error: { ...error } });
-      return error;
-    }
-  }
-
-  async function refresh(background?: "background=true"): Promise<SessionState> {
-    await renew(tabs.generation(), background);
-    return state;
+  function renew(generation: number, isUnasked?: boolean): Promise<CoatroomError | null> {
+    const body = isUnasked || world.document?.hidden ? "background=true" : "";
+    const key = generation + body;
+    const known = state.error;
+    renewing[key] ??= tabs
+      .alone(async () => {
+        if (tabs.generation() > generation) return null;
+        // a failure is everybody's: who waited does not try the same once more, nor who comes while the agent rests
+        if (state.error && (state.error !== known || (known.status && restLeft() > 0))) return state.error;
+        return change(() => call("POST", "/refresh", body)).then(
+          () => null,
+          async (error: CoatroomError) => {
+            if (error.status === 401) {
+              tabs.advance();
+              await ended();
+              return state.session && !state.error ? null : error;
+            }
+            fail(error);
+            tabs.tell({ error: { ...error } });
+            return error;
+          },
+        );
+      })
+      .finally(() => delete renewing[key]);
+    return renewing[key];
   }
 
   // ---- what happens by itself
@@ -233,18 +240,15 @@ export function createIn(world: World, options: CoatroomOptions): Coatroom {
   /** Looks every few seconds, while somebody looks at us, for what is due or older than `limit` milliseconds. */
   function wake(limit = never()): void {
     world.clearTimeout(timer);
-    const isIdle = state.status === "unknown" && !state.error;
+    const isIdle = learnt === never && !state.error;
     if (isIdle || world.document?.visibilityState !== "visible" || closing.signal.aborted) return;
     const late = ageSince(world);
     // a timer that is late has slept
     timer = world.setTimeout(() => wake(late() > OLD ? OLD : undefined), BEAT);
     if (restLeft() > 0) return;
-    const isDue = refreshAhead !== false && tokenLeft() <= Math.min(1000 * refreshAhead, tokenLife / 4);
-    const end = Number(state.session?.accessTokenExpiresAt);
-    // where the idle time ends a token, no timer can put that off
-    if (isDue && Math.abs(end - tried) > ROUNDING) {
-      tried = end;
-      refresh("background=true");
+    if (refreshAhead !== false && state.session && !isSpent && tokenLeft() <= dueAt) {
+      isSpent = true;
+      renew(tabs.generation(), true);
     } else if (state.error || endLeft() <= 0 || learnt() > limit) session();
   }
 
@@ -291,7 +295,7 @@ export function createIn(world: World, options: CoatroomOptions): Coatroom {
           .map(([name, value]) => [
             // the specifications' names: loginHint is login_hint
             parameters && name in parameters ? name : name.replace(/[A-Z]/g, "_$&").toLowerCase(),
-            Array.isArray(value) ? value.join(" ") : String(value),
+            [value].flat().join(" "),
           ]),
         "authorization_url",
       );
@@ -304,19 +308,27 @@ export function createIn(world: World, options: CoatroomOptions): Coatroom {
   }
 
   async function signOut({ everywhere, returnTo = "/" }: SignOutOptions = {}): Promise<never> {
-    const since = ageSince(world);
-    const answer = await tabs.alone(
-      () => call<{ logout_url?: string }>("POST", "/logout", everywhere ? "everywhere=true" : "", ""),
-      BRIEFLY,
-    );
-    publish({ is_logged_in: false, session: null } as SessionJson, since, "signed-out");
-    return leave(answer.logout_url ?? String(returnTo));
+    const { logout_url } = await tabs
+      .alone(
+        () =>
+          change(
+            () =>
+              call<SessionJson & { logout_url?: string }>("POST", "/logout", everywhere ? "everywhere=true" : "", ""),
+            "signed-out",
+          ),
+        BRIEFLY,
+      )
+      // it may have been done all the same
+      .catch((error: CoatroomError) => {
+        if (!error.status) session("signed-out");
+        throw error;
+      });
+    return leave(logout_url ?? String(returnTo));
   }
 
   const [here, handleCallback] = callbacksOf(world, options.callbackPath, session, async (query) => {
-    const since = ageSince(world);
-    const answer = await tabs.alone(() => call("POST", "/login/end", query), BRIEFLY);
-    return [publish(answer, since), answer.return_to];
+    const { return_to } = await tabs.alone(() => change(() => call("POST", "/login/end", query)), BRIEFLY);
+    return [state, return_to];
   });
 
   return {
@@ -331,7 +343,10 @@ export function createIn(world: World, options: CoatroomOptions): Coatroom {
     signIn,
     handleCallback,
     signOut,
-    refresh: () => refresh(),
+    async refresh({ background } = {}) {
+      await renew(background ? tabs.generation() : Infinity, background);
+      return state;
+    },
     fetch: fetchOf(world, send, base.origin, csrfHeader, tabs.generation, renew, ended),
     async sessions() {
       const { sessions } = await call<{ sessions: SessionEntryJson[] }>("GET", "/sessions", "", "sessions");
@@ -364,27 +379,10 @@ interface News {
   error?: Pick<CoatroomError, "code" | "status" | "detail" | "retryAfter">;
 }
 
-/** The same but for what rounding to seconds and the way of the answer make of it. */
-function isAlike(a: SessionState, b: SessionState): boolean {
-  const [old, young] = [a.session, b.session] as unknown as Record<string, number>[];
-  return (
-    a.status === b.status &&
-    a.user === b.user &&
-    a.error === b.error &&
-    (a as SignedOutState).reason === (b as SignedOutState).reason &&
-    (!old ||
-      Object.keys(old).every(
-        (key) => old[key] === young?.[key] || Math.abs(Number(old[key]) - Number(young?.[key])) < ROUNDING,
-      ))
-  );
-}
-
 const NOTHING = { session: null, user: null, error: null };
 const never = () => Infinity;
 const none = () => 0;
 
-/** Milliseconds: by how much two answers may differ on one point in time. */
-const ROUNDING = 2000;
 /** Milliseconds: how often a visible page looks at its clocks. */
 const BEAT = 5000;
 /** Milliseconds: what a page that is looked at again takes for old. */

@@ -90,17 +90,17 @@ export class CoatroomError extends Error {
 
   constructor(code: ErrorCode, options: CoatroomErrorOptions = {}) {
     super(options.detail || code, options);
-    const { status = 0, detail = "", retryAfter = null, providerError = null } = options;
-    Object.assign(this, { name: "CoatroomError", code, status, detail, retryAfter, providerError });
+    const nothing = { name: "CoatroomError", code, status: 0, detail: "", retryAfter: null, providerError: null };
+    Object.assign(this, nothing, options);
   }
 }
 
 /** What a {@link CoatroomError} may know beside its code. */
 export interface CoatroomErrorOptions {
-  status?: number | undefined;
-  detail?: string | undefined;
-  retryAfter?: number | null | undefined;
-  providerError?: string | null | undefined;
+  status?: number;
+  detail?: string;
+  retryAfter?: number | null;
+  providerError?: string | null;
   cause?: unknown;
 }
 
@@ -163,9 +163,10 @@ export async function errorFrom(response: Response): Promise<CoatroomError> {
   const code = headers.get(ERROR_HEADER) ?? body.error_code ?? (status ? "unexpected_answer" : "redirected");
   return new CoatroomError(code, {
     status,
-    detail: body.detailed_error,
-    retryAfter: Number(headers.get("retry-after")) || null,
-    providerError: body.provider_error,
+    detail: body.detailed_error ?? "",
+    // a day is as good as for ever
+    retryAfter: Math.min(Number(headers.get("retry-after")), 86_400) || null,
+    providerError: body.provider_error ?? null,
   });
 }
 

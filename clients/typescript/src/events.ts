@@ -80,7 +80,7 @@ class Events extends EventTarget {
     this.#reconnection = new Reconnection(
       coatroom,
       options,
-      () => this.#connect(),
+      (isUnasked) => this.#connect(isUnasked),
       (reason, status) => {
         this.#abort.abort();
         this.dispatchEvent(new ClosedEvent(reason, status));
@@ -97,15 +97,17 @@ class Events extends EventTarget {
     this.#reconnection.stop("closed");
   }
 
-  async #connect(): Promise<void> {
+  async #connect(background: boolean): Promise<void> {
     let status = 0;
     let retryAfter = 0;
     try {
-      if (this.lastEventId) this.#headers.set("last-event-id", this.lastEventId);
+      if (this.lastEventId) this.#headers.set("last-event-id", utf8(this.lastEventId));
+      else this.#headers.delete("last-event-id");
       const response = await this.#coatroom.fetch(this.url, {
         headers: this.#headers,
         cache: "no-store",
         signal: this.#abort.signal,
+        background,
       });
       status = response.status;
       const type = response.headers.get("content-type") ?? "";
@@ -134,15 +136,18 @@ class Events extends EventTarget {
   async #read(body: ReadableStream<Uint8Array>, origin: string): Promise<void> {
     let data: string[] = [];
     let type = "";
+    let id = this.lastEventId;
     const field = (name: string, value: string) => {
       if (name === "data") data.push(value);
       else if (name === "event") type = value;
-      else if (name === "id" && !value.includes("\0")) this.lastEventId = value;
+      else if (name === "id" && !value.includes("\0")) id = value;
       else if (name === "retry" && /^\d+$/.test(value)) this.#retry = Number(value);
     };
     for await (const line of linesOf(body)) {
       if (line === "") {
-        const init = { data: data.join("\n"), origin, lastEventId: this.lastEventId };
+        // an event that broke off must come once more
+        this.lastEventId = id;
+        const init = { data: data.join("\n"), origin, lastEventId: id };
         if (data.length) this.dispatchEvent(new MessageEvent(OUR_NAMES.has(type) ? "message" : type, init));
         data = [];
         type = "";
@@ -158,6 +163,11 @@ class Events extends EventTarget {
 /** What an event of the API cannot be called; it is a `message` then. */
 const OUR_NAMES = new Set(["", "open", "drop", "close"]);
 
+/** A header takes bytes, each as one character. */
+function utf8(text: string): string {
+  return Array.from(new TextEncoder().encode(text), (byte) => String.fromCharCode(byte)).join("");
+}
+
 /** Lines that end with CR LF, LF or CR; what no end follows is none. */
 async function* linesOf(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {
   const reader = body.getReader();
@@ -167,10 +177,10 @@ async function* linesOf(body: ReadableStream<Uint8Array>): AsyncGenerator<string
   for (;;) {
     const { done, value } = await reader.read();
     if (done) return;
-    let text = decoder.decode(value, { stream: true });
+    const chunk = decoder.decode(value, { stream: true });
     // the other half of a CR LF
-    if (endsWithCr && text.startsWith("\n")) text = text.slice(1);
-    if (text) endsWithCr = text.endsWith("\r");
+    const text = endsWithCr && chunk.startsWith("\n") ? chunk.slice(1) : chunk;
+    if (chunk) endsWithCr = chunk.endsWith("\r");
     const lines = (rest + text).split(/\r\n|\n|\r/);
     rest = lines.pop() as string;
     yield* lines;

@@ -9,6 +9,7 @@
 
 import type { CoatroomError } from "./errors.js";
 import { ERROR_HEADER } from "./errors.js";
+import type { Coatroom, CoatroomRequestInit } from "./types.js";
 import type { World } from "./world.js";
 
 /**
@@ -22,52 +23,49 @@ export function fetchOf(
   agentOrigin: string,
   header: string,
   generation: () => number,
-  renew: (generation: number) => Promise<CoatroomError | null>,
-  ended: (code: string) => Promise<void>,
-): typeof globalThis.fetch {
-  /** Whether a call goes to Coatroom, and with cookies. */
-  function isOurs(url: string, credentials?: string, mode?: string): boolean {
-    try {
-      const { origin } = new URL(url, world.document?.baseURI ?? agentOrigin);
-      const isNear = origin === agentOrigin || origin === world.location?.origin;
-      return isNear && credentials !== "omit" && mode !== "no-cors";
-    } catch {
-      return false;
-    }
-  }
-
-  return async (input, init) => {
+  renew: (generation: number, isUnasked?: boolean) => Promise<CoatroomError | null>,
+  ended: () => Promise<void>,
+): Coatroom["fetch"] {
+  return async (input: RequestInfo | URL, init?: CoatroomRequestInit) => {
     let request = typeof input === "object" && "headers" in input ? input : undefined;
     const { body, credentials = request?.credentials, mode = request?.mode } = init ?? {};
     const signal = init?.signal ?? request?.signal;
-    if (!isOurs(request?.url ?? String(input), credentials, mode)) return send(input, init);
+    let origin: string | undefined;
+    try {
+      origin = new URL(request?.url ?? String(input), world.document?.baseURI ?? agentOrigin).origin;
+    } catch {}
+    const isOwn = origin === world.location?.origin;
+    if ((!isOwn && origin !== agentOrigin) || credentials === "omit" || mode === "no-cors") return send(input, init);
 
     const headers = new Headers(init?.headers ?? request?.headers);
     headers.set(header, "1");
+    // with `include` an answer that redirects to an origin with `Access-Control-Allow-Origin: *` could not be read
+    const own = isOwn ? (credentials ?? "same-origin") : "include";
     const isStream = !!(body as ReadableStream | null)?.getReader;
 
     /** `promise`, but for an abort that comes first. */
     const unlessAborted = <T>(promise: Promise<T>) =>
-      Promise.race([
-        promise,
-        new Promise<never>((_, reject) =>
-          signal?.addEventListener("abort", () => reject(signal.reason), { once: true }),
-        ),
-      ]);
+      new Promise<T>((resolve, reject) => {
+        const abort = () => reject(signal?.reason);
+        if (signal?.aborted) abort();
+        signal?.addEventListener("abort", abort);
+        promise.then(resolve).finally(() => signal?.removeEventListener("abort", abort));
+      });
 
     for (let tries = 1; ; tries++) {
       const before = generation();
-      const spare = !isStream && tries < MOST_TRIES ? request?.clone() : undefined;
-      const response = await send(request ?? input, { ...init, headers, credentials: "include" });
+      const spare = request?.clone();
+      const response = await send(request ?? input, { ...init, headers, credentials: own });
       request = spare;
       const code = response.headers.get(ERROR_HEADER);
-      if (code !== "access_token_expired" || tries === MOST_TRIES) {
+      // once more after a refresh, and once more after one that another tab had made
+      if (code !== "access_token_expired" || tries > 2) {
         spare?.body?.cancel();
-        if (code === "session_expired" || code === "unauthorized") await unlessAborted(ended(code));
+        if (code === "session_expired" || code === "unauthorized") await unlessAborted(ended());
         return response;
       }
       // a tab that has just refreshed may have done it for us; what it got can have run out again
-      const error = await unlessAborted(renew(before));
+      const error = await unlessAborted(renew(before, init?.background));
       if (error) return answerOf(error);
       if (isStream) return response;
       response.body?.cancel();
@@ -88,6 +86,3 @@ function answerOf(error: CoatroomError): Response {
     },
   });
 }
-
-/** A call, once more after a refresh, and once more after one that another tab had made. */
-const MOST_TRIES = 3;

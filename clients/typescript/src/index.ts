@@ -31,6 +31,8 @@ export type {
   Claims,
   Coatroom,
   CoatroomOptions,
+  CoatroomRequestInit,
+  RefreshOptions,
   Session,
   SessionEntry,
   SessionState,

@@ -2,12 +2,13 @@
  * What WebSockets and event streams have in common: when to connect again, and when not any more.
  *
  * A browser does not tell why a handshake failed, so the agent is asked: a session that ended stops it, a token that
- * ran out is refreshed first. Never tries at a fixed pace, and never while the session is over.
+ * ran out is refreshed first. Never tries at a fixed pace, and never while the session is over. A lost connection is no
+ * sign of the user: where only one can renew the token, it waits for that, or for the end of the session.
  *
  * @module
  */
 
-import type { Coatroom } from "./types.js";
+import type { Coatroom, SessionState } from "./types.js";
 
 /** How to connect again. */
 export interface ReconnectOptions {
@@ -91,29 +92,31 @@ export interface TypedEventTarget<Events> {
 export class Reconnection {
   readonly #coatroom: Coatroom;
   readonly #options: ReconnectOptions;
-  readonly #connect: () => void;
+  readonly #connect: (isUnasked: boolean) => void;
   readonly #over: (reason: ClosedReason, status: number) => void;
   readonly #done = new AbortController();
   readonly #unsubscribe: () => void;
+  /** Ends a pause, because there is news of the session. */
+  #wake: (() => void) | undefined;
   #failures = 0;
   #openedAt: number | undefined;
 
   constructor(
     coatroom: Coatroom,
     options: ReconnectOptions,
-    connect: () => void,
+    connect: (isUnasked: boolean) => void,
     over: (reason: ClosedReason, status: number) => void,
   ) {
     this.#coatroom = coatroom;
     this.#options = options;
     this.#connect = connect;
     this.#over = over;
-    this.#unsubscribe = coatroom.subscribe(() => this.#isOver());
+    this.#unsubscribe = coatroom.subscribe(() => {
+      if (!this.#isOver()) this.#wake?.();
+    });
     options.signal?.addEventListener("abort", () => this.stop("closed"), { signal: this.#done.signal });
     // who calls has to be able to listen first
-    queueMicrotask(() =>
-      options.signal?.aborted ? this.stop("closed") : this.#prepare(coatroom.state.status !== "unknown"),
-    );
+    queueMicrotask(() => (options.signal?.aborted ? this.stop("closed") : this.#prepare(false)));
   }
 
   get isStopped(): boolean {
@@ -134,7 +137,7 @@ export class Reconnection {
     const { minDelay = 500, maxDelay = 30_000, random = Math.random } = this.#options;
     const delay = Math.min(minDelay * 2 ** this.#failures++, maxDelay) * (0.5 + random() / 2);
     await this.#pause(Math.max(delay, 1000 * retryAfter));
-    await this.#prepare(false);
+    await this.#prepare(true);
   }
 
   stop(reason: ClosedReason, status = 0): void {
@@ -145,11 +148,21 @@ export class Reconnection {
   }
 
   /** Connects, if there is still somebody to connect for. */
-  async #prepare(isKnown: boolean): Promise<void> {
-    if (this.isStopped) return;
-    let state = isKnown ? this.#coatroom.state : await this.#coatroom.session();
-    if (Number(state.session?.accessTokenExpiresAt ?? Infinity) <= Date.now()) state = await this.#coatroom.refresh();
-    if (!this.#isOver()) this.#connect();
+  async #prepare(isUnasked: boolean): Promise<void> {
+    const coatroom = this.#coatroom;
+    if (isUnasked || coatroom.state.status === "unknown") await coatroom.session();
+    let isSpent = false;
+    while (!this.isStopped && isExpired(coatroom.state)) {
+      if (!isSpent) await coatroom.refresh({ background: isUnasked });
+      const { session, error } = coatroom.state;
+      if (this.#options.session === "optional" || !session || !isExpired(coatroom.state)) break;
+      if (error) return this.lost(error.retryAfter ?? 0);
+      // no timer can put that off: a user can, and then there is news
+      isSpent = isUnasked = true;
+      await this.#pause(Math.max(Number(session.idleExpiresAt) - Date.now(), STABLE), true);
+      if (Number(session.idleExpiresAt) <= Date.now()) await coatroom.session();
+    }
+    if (!this.#isOver()) this.#connect(isUnasked);
   }
 
   #isOver(): boolean {
@@ -158,21 +171,29 @@ export class Reconnection {
     return this.isStopped;
   }
 
-  /** Waits, but not longer than the network is away. */
-  #pause(milliseconds: number): Promise<void> {
+  /** Waits, but not longer than the network is away, or until there is news of the session. */
+  #pause(milliseconds: number, isForNews = false): Promise<void> {
     return new Promise((resolve) => {
       const waiting = new AbortController();
       const over = () => {
+        this.#wake = undefined;
         clearTimeout(timer);
         waiting.abort();
         resolve();
       };
-      const timer = setTimeout(over, milliseconds);
+      if (isForNews) this.#wake = over;
+      const timer = setTimeout(over, Math.min(milliseconds, LONGEST));
       globalThis.addEventListener?.("online", over, { signal: waiting.signal });
       this.#done.signal.addEventListener("abort", over, { signal: waiting.signal });
     });
   }
 }
 
+function isExpired({ session }: SessionState): boolean {
+  return Number(session?.accessTokenExpiresAt ?? Infinity) <= Date.now();
+}
+
+/** Milliseconds: a day, for whatever asks for more than a timer can count. */
+const LONGEST = 86_400_000;
 /** Milliseconds after which a connection was a good one. */
 const STABLE = 5000;

@@ -1,13 +1,13 @@
 /**
  * What the tabs of one application do together: one at a time, and everybody learns of it.
  *
- * Stores numbers only: the generation, which counts refreshes, sign-ins and sign-outs, and where there are no Web
- * Locks the time until which one tab is busy. Waits for nobody without a bound.
+ * Stores one number only: the generation, which counts refreshes, sign-ins and sign-outs. Waits for nobody without a
+ * bound, and for nobody at all where there are no Web Locks.
  *
  * @module
  */
 
-import { readNumber, type World, writeNumber } from "./world.js";
+import { stored, type World } from "./world.js";
 
 /** What one tab tells the others. */
 export interface Message<T> {
@@ -27,14 +27,14 @@ export interface Tabs<T> {
   /** Tells the others. */
   tell(body: Partial<T>): void;
   /**
-   * Runs `work` while no other tab does. After `patience` milliseconds it runs in any case, and those who wait behind us
-   * do not wait for the one that hangs any more.
+   * Runs `work` while no other tab does. After `patience` milliseconds it runs in any case. Without `patience` it waits
+   * as long as a tab may take, and then takes the lock away from the one that hangs; of many that wait one does.
    */
-  alone<R>(work: () => Promise<R>, patience: number): Promise<R>;
+  alone<R>(work: () => Promise<R>, patience?: number): Promise<R>;
   /** Leaves the channel, or joins it again: a page that the browser keeps must not hold one. */
   leave(): void;
   join(): void;
-  /** Where there is no channel, this event tells that there is news. */
+  /** Where there is no channel, this event tells that there is news; and it tells who cleared the storage. */
   onStorage(event: StorageEvent): void;
 }
 
@@ -45,17 +45,19 @@ export function joinTabs<T>(
   ownersTime: number,
   heard: (body: Partial<T>, isNewer: boolean) => void,
 ): Tabs<T> {
-  let own = readNumber(world, name);
+  let own = stored(world, name);
   let channel: BroadcastChannel | undefined;
 
   function generation(): number {
-    return Math.max(own, readNumber(world, name));
+    const number = stored(world, name);
+    // somebody cleared it: tabs that open now must not count from nothing
+    return number < own ? stored(world, name, own) || own : number;
   }
 
   function hear({ generation, body }: Message<T>): void {
     const before = own;
     own = Math.max(own, generation);
-    if (generation >= before) heard(body, generation > before);
+    heard(body, generation > before);
   }
 
   function join(): void {
@@ -67,23 +69,39 @@ export function joinTabs<T>(
     }
   }
 
-  /** One tab at a time without Web Locks, as well as a number in a storage can do it. */
-  async function lease<R>(work: () => Promise<R>, patience: number): Promise<R> {
-    const key = `${name}:busy`;
-    const end = world.Date.now() + patience;
-    // a tab that closes in the middle of it holds up nobody for longer than it would have taken
-    while (readNumber(world, key) > world.Date.now() && world.Date.now() < end) {
-      await new Promise((resolve) => world.setTimeout(resolve, LEASE_STEP));
-    }
-    writeNumber(world, key, world.Date.now() + ownersTime);
-    return work().finally(() => writeNumber(world, key, 0));
+  function alone<R>(work: () => Promise<R>, patience?: number): Promise<R> {
+    const locks = world.navigator?.locks;
+    // the agent copes with what comes twice within a minute
+    if (!locks) return work();
+    return new Promise((resolve, reject) => {
+      let begun: Promise<void> | undefined;
+      const begin = () => {
+        world.clearTimeout(timer);
+        // not what `request` settles with: a lock that is stolen rejects there, while the work goes on
+        begun ??= work().then(resolve, reject);
+        return begun;
+      };
+      const waiting = new AbortController();
+      const timer = world.setTimeout(() => waiting.abort(), patience ?? ownersTime);
+      locks
+        .request(name, { signal: waiting.signal }, begin)
+        .catch(() =>
+          begun || patience
+            ? begin()
+            : locks.request(`${name}:thief`, { ifAvailable: true }, (isThief) =>
+                // a thief that hangs itself is waited for once
+                isThief ? locks.request(name, { steal: true }, begin) : resolve(alone(work, ownersTime)),
+              ),
+        )
+        .catch(begin);
+    });
   }
 
   return {
     generation,
     advance() {
       own = generation() + 1;
-      writeNumber(world, name, own);
+      stored(world, name, own);
     },
     caughtUp(generation) {
       own = Math.max(own, generation);
@@ -91,35 +109,16 @@ export function joinTabs<T>(
     tell(body) {
       channel?.postMessage({ generation: own, body } satisfies Message<T>);
     },
-    alone(work, patience) {
-      const locks = world.navigator?.locks;
-      if (!locks) return lease(work, patience);
-      return new Promise((resolve, reject) => {
-        let begun = false;
-        const begin = async () => {
-          if (begun) return;
-          begun = true;
-          world.clearTimeout(timer);
-          // not what `request` settles with: a lock that is stolen rejects there, while the work goes on
-          return work().then(resolve, reject);
-        };
-        const waiting = new AbortController();
-        const timer = world.setTimeout(() => waiting.abort(), patience);
-        locks
-          .request(name, { signal: waiting.signal }, begin)
-          .catch(() => locks.request(name, { steal: !begun }, begin))
-          .catch(begin);
-      });
-    },
+    alone,
     leave() {
       channel?.close();
       channel = undefined;
     },
     join,
-    onStorage({ key, newValue }) {
-      if (!channel && key === name) hear({ generation: Number(newValue), body: {} });
+    onStorage({ key }) {
+      if (key && key !== name) return;
+      const number = generation();
+      if (!channel) hear({ generation: number, body: {} });
     },
   };
 }
-
-const LEASE_STEP = 50;

@@ -82,7 +82,8 @@ export interface Coatroom {
   subscribe(listener: (state: SessionState) => void): () => void;
 
   /**
-   * Asks the agent who is signed in (`GET session`). Several calls at once are one request.
+   * Asks the agent who is signed in (`GET session`). Several calls at once are one request, and on a server there is
+   * none: the state stays `unknown`.
    *
    * Never rejects: when the agent cannot be asked, what was known stays, and `error` says why.
    * Nobody is signed out by an outage.
@@ -117,7 +118,8 @@ export interface Coatroom {
    * Ends the session here (`POST logout`) and tells the other tabs, then leaves this page for the provider's own
    * sign-out (OpenID Connect RP-Initiated Logout), or for {@link SignOutOptions.returnTo} where it has none.
    *
-   * @throws {CoatroomError} when the agent could not be asked: then nothing has happened
+   * @throws {CoatroomError} when it could not be done. Where there was no answer (`network`, `timeout`) it may have been
+   *   done all the same: the agent is asked, and the state tells
    */
   signOut(options?: SignOutOptions): Promise<never>;
 
@@ -125,14 +127,16 @@ export interface Coatroom {
    * New tokens into the cookies (`POST refresh`), one tab at a time; counts as a sign of the user.
    *
    * {@link Coatroom.fetch} does this by itself when it is needed, so hardly anybody has to call it.
+   * One that is under way for another reason does not count for it: then there is another behind that.
    * Never rejects: when it could not be done, `error` says why.
    */
-  refresh(): Promise<SessionState>;
+  refresh(options?: RefreshOptions): Promise<SessionState>;
 
   /**
    * `fetch` for the APIs behind Coatroom; bound, so that it can be handed to any HTTP library.
    *
-   * For URLs of this page's origin and of the agent's it adds the custom header and the cookies. When the access
+   * For URLs of this page's origin and of the agent's it adds the custom header and the cookies (`credentials` is
+   * `include` for another origin, and stays as it is for this page's own). When the access
    * token ran out it refreshes, one tab at a time, and repeats the call. Everything else passes untouched: other
    * origins, `mode: "no-cors"`, `credentials: "omit"`, and the answers of your API, good or bad.
    *
@@ -140,11 +144,15 @@ export interface Coatroom {
    * answered is told by {@link errorOf}. When the call could not be repeated because the refresh was refused, the
    * answer is that of the refresh (`session_expired`, `provider_unavailable` …).
    *
+   * A refresh counts as a sign of the user, unless the page is hidden or the call says `background: true`. Say so for
+   * what a timer began, or a page that is left open keeps its session alive.
+   *
    * A body that is a stream cannot be sent twice. Then the refresh is done, and the answer is the 401 with
    * `access_token_expired`: make the call once more with a new stream. The body of a `Request` is kept in memory until
    * the answer is there.
    */
-  readonly fetch: typeof globalThis.fetch;
+  readonly fetch: typeof globalThis.fetch &
+    ((input: RequestInfo | URL, init?: CoatroomRequestInit) => Promise<Response>);
 
   /**
    * The user's sessions in all browsers, the one used last first (`GET sessions`).
@@ -283,6 +291,22 @@ export interface SignInOptions {
   parameters?: Readonly<Record<string, string | number | boolean>> | undefined;
 }
 
+/** How to refresh. */
+export interface RefreshOptions {
+  /**
+   * Whether it is no sign of the user, because a timer or a lost connection began it. On a hidden page none is.
+   *
+   * @default false
+   */
+  background?: boolean | undefined;
+}
+
+/** What {@link Coatroom.fetch} takes beside what `fetch` does. */
+export interface CoatroomRequestInit extends RequestInit {
+  /** Whether no user began this call: then a refresh for it does not keep the session alive. */
+  background?: boolean | undefined;
+}
+
 /** How to sign out. */
 export interface SignOutOptions {
   /**
@@ -310,7 +334,8 @@ export interface CallbackResult {
   /** Who is signed in now. */
   readonly state: SessionState;
   /**
-   * Why the sign-in failed, or `null`. It says nothing about an older session, which stays as it is. Where it comes from
+   * Why the sign-in failed, or `null`. Somebody can be signed in all the same: an older session stays as it is, after a
+   * step-up that failed for instance. Where it comes from
    * a `login_error` in the URL it is advisory, since anybody can write such a link: look at `state` first, and never
    * show its text.
    */

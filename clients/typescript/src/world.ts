@@ -25,21 +25,13 @@ export function ageSince(world: World, date = world.Date.now()): Age {
   return () => Math.max(monotonic() - start, world.Date.now() - date);
 }
 
-/** A number in `localStorage`; 0 where there is none. A server may have one, which is nobody's. */
-export function readNumber(world: World, key: string): number {
+/** A number in `localStorage`, after `value` was put there; 0 where there is none. A server's storage is nobody's. */
+export function stored(world: World, key: string, value?: number): number {
   try {
-    return (world.document && Number(world.localStorage.getItem(key))) || 0;
+    const storage = world.document && world.localStorage;
+    if (value) storage.setItem(key, String(value));
+    return Number(storage.getItem(key)) || 0;
   } catch {
     return 0;
-  }
-}
-
-/** Whether it was written. */
-export function writeNumber(world: World, key: string, value: number): boolean {
-  try {
-    world.localStorage.setItem(key, String(value));
-    return true;
-  } catch {
-    return false;
   }
 }

@@ -44,6 +44,8 @@ export class FakeAgent {
   /** Awaited before the answer to a path, after the cookies were read. */
   readonly held = new Map<string, Promise<void>>();
   reuses = 0;
+  /** Whether a refresh that comes twice is answered twice. */
+  remembers = false;
   private ids = 0;
 
   signIn(
@@ -78,7 +80,8 @@ export class FakeAgent {
     } as RequestInit);
     const { pathname } = new URL(request.url);
     this.log.push(`${request.method} ${pathname}`);
-    const withCookies = init.credentials === "include";
+    const isNear = new URL(request.url).origin === "https://app.example";
+    const withCookies = init.credentials === "include" || (isNear && init.credentials === "same-origin");
     const cookies = withCookies && browser.cookies ? { ...browser.cookies } : null;
     const call = {
       method: request.method,
@@ -118,7 +121,7 @@ export class FakeAgent {
       case "POST /auth/refresh": {
         if (!cookies) return refuse(401, "unauthorized");
         if (!live) return Object.assign(refuse(401, "session_expired"), { cookies: null });
-        if (live.refreshToken !== cookies.refreshToken) {
+        if (live.refreshToken !== cookies.refreshToken && !this.remembers) {
           this.reuses++;
           this.sessions.delete(live.id);
           return refuse(401, "session_expired");

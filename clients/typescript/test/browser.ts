@@ -33,6 +33,15 @@ export class Browser {
     this.lacks = lacks;
   }
 
+  /** The event that the other tabs get; without a key everything was cleared. */
+  tellOfStorage(from: Tab | null, key: string | null, newValue: string | null): void {
+    for (const other of this.tabs) {
+      if (other === from || other.isFrozen) continue;
+      const event = Object.assign(new Event("storage"), { key, newValue });
+      queueMicrotask(() => other.window.dispatchEvent(event));
+    }
+  }
+
   open(options: CoatroomOptions = {}, href = "https://app.example/page?x=1#top"): Tab {
     const tab = new Tab(this, href, options);
     this.tabs.push(tab);
@@ -53,6 +62,7 @@ export class Tab {
     const tab = this;
     this.url = new URL(href);
     this.document = Object.assign(new EventTarget(), { visibilityState: "visible", baseURI: href });
+    Object.defineProperty(this.document, "hidden", { get: () => this.document.visibilityState === "hidden" });
     const { lacks } = browser;
     const location = {
       get href() {
@@ -87,11 +97,7 @@ export class Tab {
       setItem: (key: string, value: string) => {
         if (lacks.storage === "throws") throw new DOMException("denied", "SecurityError");
         browser.storage.set(key, value);
-        for (const other of browser.tabs) {
-          if (other === tab || other.isFrozen) continue;
-          const event = Object.assign(new Event("storage"), { key, newValue: value });
-          queueMicrotask(() => other.window.dispatchEvent(event));
-        }
+        browser.tellOfStorage(tab, key, value);
       },
     };
     class BroadcastChannel extends FakeChannel {
@@ -182,7 +188,12 @@ export class FakeLocks {
   /** How many were held at once at most, thefts aside. */
   thefts = 0;
 
-  request(name: string, options: { signal?: AbortSignal; steal?: boolean }, work: () => unknown): Promise<unknown> {
+  request(
+    name: string,
+    options: { signal?: AbortSignal; steal?: boolean; ifAvailable?: boolean },
+    work: (lock: object | null) => unknown,
+  ): Promise<unknown> {
+    if (options.ifAvailable && this.held.has(name)) return Promise.resolve(work(null));
     return new Promise((resolve, reject) => {
       const request = {
         name,
@@ -191,7 +202,7 @@ export class FakeLocks {
           this.held.set(name, holder);
           queueMicrotask(async () => {
             try {
-              resolve(await work());
+              resolve(await work({}));
             } catch (error) {
               reject(error);
             }

@@ -28,11 +28,25 @@ async function withExpiredToken(options = {}) {
 }
 
 describe("which calls are ours", () => {
-  const cases: { name: string; url: string | URL; init?: RequestInit; ours: boolean; baseUrl?: string }[] = [
+  const cases: {
+    name: string;
+    url: string | URL;
+    init?: RequestInit;
+    ours: boolean;
+    baseUrl?: string;
+    cookies?: string;
+  }[] = [
     { name: "a path", url: "/api/orders", ours: true },
+    { name: "a path, said to include", url: "/api", init: { credentials: "include" }, ours: true, cookies: "include" },
     { name: "a relative path", url: "orders", ours: true },
     { name: "a URL of this origin", url: new URL("https://app.example/api"), ours: true },
-    { name: "the agent's origin", url: "https://bff.example/api", baseUrl: "https://bff.example/auth", ours: true },
+    {
+      name: "the agent's origin",
+      url: "https://bff.example/api",
+      baseUrl: "https://bff.example/auth",
+      ours: true,
+      cookies: "include",
+    },
     { name: "a foreign origin", url: "https://cdn.example/x", ours: false },
     { name: "another port", url: "https://app.example:8443/api", ours: false },
     { name: "another scheme", url: "http://app.example/api", ours: false },
@@ -41,7 +55,7 @@ describe("which calls are ours", () => {
     { name: "no-cors", url: "/api", init: { mode: "no-cors" }, ours: false },
     { name: "no URL at all", url: "https://", ours: false },
   ];
-  test.each(cases)("$name: $ours", async ({ url, init, ours, baseUrl }) => {
+  test.each(cases)("$name: $ours", async ({ url, init, ours, baseUrl, cookies }) => {
     const seen: [unknown, RequestInit | undefined][] = [];
     const fetch = async (input: unknown, init?: RequestInit) => {
       seen.push([input, init]);
@@ -53,7 +67,8 @@ describe("which calls are ours", () => {
     expect(input).toBe(url);
     if (ours) {
       expect(new Headers(sent?.headers).get("token-handler-version")).toBe("1");
-      expect(sent?.credentials).toBe("include");
+      // here a redirect to a URL that anybody may read must stay readable
+      expect(sent?.credentials).toBe(cookies ?? "same-origin");
     } else expect(sent).toBe(init);
   });
 });
@@ -148,6 +163,42 @@ describe("an expired token", () => {
     await vi.advanceTimersByTimeAsync(10);
     abort.abort(new Error("enough"));
     await outcome;
+    // nor who had aborted already
+    agent.instead.set("/api", () => {
+      late.abort(new Error("enough"));
+      return refuse(401, "access_token_expired");
+    });
+    const late = new AbortController();
+    const send: typeof fetch = (input, init) => agent.fetch(browser, input as string, { ...init, signal: null });
+    const other = browser.open({ fetch: send });
+    await expect(other.client.fetch("/api", { signal: late.signal })).rejects.toThrow("enough");
+  });
+
+  test("a signal that many calls share keeps nothing of them", async () => {
+    const tab = await withExpiredToken();
+    const { signal } = new AbortController();
+    let listeners = 0;
+    const { addEventListener, removeEventListener } = signal;
+    // the fake's own `Request` listens to it as well
+    const isOurs = () => /src.fetch/.test(new Error().stack ?? "") && !/test.agent/.test(new Error().stack ?? "");
+    const options = {
+      signal: Object.assign(signal, {
+        addEventListener(...call: Parameters<typeof addEventListener>) {
+          if (isOurs()) listeners++;
+          addEventListener.apply(signal, call);
+        },
+        removeEventListener(...call: Parameters<typeof removeEventListener>) {
+          if (isOurs()) listeners--;
+          removeEventListener.apply(signal, call);
+        },
+      }),
+    };
+    agent.instead.set("/api", () => refuse(401, "access_token_expired"));
+    for (let call = 0; call < 3; call++) await tab.client.fetch("/api", options);
+    agent.instead.set("/api", () => refuse(401, "unauthorized"));
+    for (let call = 0; call < 3; call++) await tab.client.fetch("/api", options);
+    expect(agent.count("POST /auth/refresh")).toBeGreaterThan(2);
+    expect(listeners).toBe(0);
   });
 });
 
@@ -307,6 +358,16 @@ describe("errorOf and stepUpOf", () => {
     });
     expect(error?.message).toBe("about rate_limited");
     expect(response.bodyUsed).toBe(false);
+  });
+
+  test.each([
+    ["9999999999", 86_400],
+    ["Infinity", 86_400],
+    ["0", null],
+    ["Wed, 21 Oct 2026 07:28:00 GMT", null],
+  ])("Retry-After: %s is %s seconds", async (header, retryAfter) => {
+    const error = await errorOf(refuse(503, "store_unavailable", { "retry-after": header }));
+    expect(error?.retryAfter).toBe(retryAfter);
   });
 
   test("a page of a sign-in in between is told", async () => {

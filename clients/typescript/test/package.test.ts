@@ -27,7 +27,8 @@ test("on a server nothing happens by itself", async () => {
   // nor does an answer start anything
   await client.session();
   await vi.advanceTimersByTimeAsync(3_600_000);
-  expect(fetch).toHaveBeenCalledOnce();
+  expect(client.state).toEqual({ status: "unknown", session: null, user: null, error: null });
+  expect(fetch).not.toHaveBeenCalled();
   expect(vi.getTimerCount()).toBe(0);
   client.close();
   vi.useRealTimers();

@@ -281,6 +281,14 @@ describe("a stream of events", () => {
         { type: "message", data: "b" },
       ],
     },
+    {
+      name: "CR, LF, LF in three parts",
+      chunks: ["data: a\r", "\n", "\ndata: b\n\n"],
+      heard: [
+        { type: "message", data: "a" },
+        { type: "message", data: "b" },
+      ],
+    },
     { name: "CR alone", chunks: ["data: a\r\r"], heard: [{ type: "message", data: "a" }] },
     { name: "parts in the middle", chunks: ["da", "ta:", " ä\n", "\n"], heard: [{ type: "message", data: "ä" }] },
     { name: "a comment", chunks: [": ping\n\n"], heard: [] },
@@ -338,6 +346,30 @@ describe("a stream of events", () => {
     source.close();
     expect(heard.at(-1)).toEqual({ type: "close", reason: "closed", status: 0 });
     expect(source.state).toBe("closed");
+  });
+
+  test.each([
+    { name: "an event that broke off", written: ["id: 4\ndata: a\n\nid: 5\nda"], id: "4" },
+    { name: "an id without data", written: ["id: 4\n\n"], id: "4" },
+    { name: "an id of many letters", written: ["id: \u8ba2-5\ndata: a\n\n"], id: "\u00e8\u00ae\u00a2-5" },
+    { name: "an empty id", written: ["id: 4\ndata: a\n\n", "id\ndata: b\n\n"], id: null },
+    { name: "a pause that no timer can count", written: ["retry: 9999999999\n\n"], id: "never" },
+  ])("comes back after $name", async ({ written, id }) => {
+    await signedIn();
+    agent.tokenLife = 1_000_000;
+    await tab.client.refresh();
+    const { streams, heads, write } = serve();
+    openEventSource(tab.client, url, { random: () => 1 });
+    await tick(1);
+    for (const [place, text] of written.entries()) {
+      write(text);
+      await tick(1);
+      streams[place]?.error(new TypeError("network"));
+      await tick(500 * 2 ** place + 1);
+    }
+    if (id === "never") return expect(heads).toHaveLength(1);
+    expect(heads).toHaveLength(1 + written.length);
+    expect(heads.at(-1)?.get("last-event-id")).toBe(id);
   });
 
   test("is refreshed for like any call", async () => {
