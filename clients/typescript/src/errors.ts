@@ -104,7 +104,7 @@ export interface CoatroomErrorOptions {
   cause?: unknown;
 }
 
-/** The API wants a better or a fresher authentication (RFC 9470 §3): `coatroom.signIn(error.signIn)`. */
+/** The API wants a better or a fresher authentication (RFC 9470 §3): offer `coatroom.signIn(error.signIn)`. */
 export class StepUpRequired extends CoatroomError {
   /** What to sign in with: `acrValues` and `maxAge` as the API asked. */
   declare readonly signIn: SignInOptions;
@@ -124,9 +124,11 @@ export class StepUpRequired extends CoatroomError {
  * ```ts
  * const response = await coatroom.fetch("/api/orders");
  * const error = await errorOf(response);
- * if (error instanceof StepUpRequired) await coatroom.signIn(error.signIn);
- * if (error) throw error;
+ * if (error instanceof StepUpRequired) confirmButton.onclick = () => coatroom.signIn(error.signIn);
+ * else if (error) throw error;
  * ```
+ *
+ * A click and not at once: a provider that ignores what was asked for would send the user round and round.
  */
 export async function errorOf(response: Response): Promise<CoatroomError | null> {
   const challenge = stepUpOf(response);
