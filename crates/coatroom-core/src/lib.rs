@@ -37,10 +37,10 @@
 //!     "authorization_endpoint": "https://login.example.com/authorize",
 //!     "token_endpoint": "https://login.example.com/token",
 //!     "jwks_uri": "https://login.example.com/jwks"}"#;
-//! let snapshot = ProviderSnapshot {
-//!     metadata: Metadata::parse(metadata, "https://login.example.com")?,
-//!     keys: JwkSet::parse(br#"{"keys": []}"#)?,
-//! };
+//! let snapshot = ProviderSnapshot::new(
+//!     Metadata::parse(metadata, "https://login.example.com")?,
+//!     JwkSet::parse(br#"{"keys": []}"#)?,
+//! );
 //! let now = UnixTime(1_800_000_000);
 //!
 //! // sign-in: the answer is data, its cookie holds everything the callback needs

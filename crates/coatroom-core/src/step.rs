@@ -147,6 +147,8 @@ pub struct ProviderResponse {
     pub status: StatusCode,
     /// The `Content-Type`, if one was sent.
     pub content_type: Option<String>,
+    /// The `DPoP-Nonce`, if one was sent (RFC 9449 §8).
+    pub dpop_nonce: Option<String>,
     /// The body, zeroed when dropped.
     pub body: Zeroizing<Vec<u8>>,
 }

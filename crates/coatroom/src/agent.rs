@@ -291,10 +291,10 @@ async fn redeem_at_provider(
 pub(crate) async fn converse<T: Send + 'static>(
     shared: &Shared,
     agent: &Agent,
-    first: impl FnOnce(&Context<'_>) -> Result<Step<T>, Error>,
+    first: impl FnOnce(&mut Context<'_>) -> Result<Step<T>, Error>,
 ) -> Result<T, Error> {
     let provider = agent.provider.snapshot().await?;
-    let step = first(&Context {
+    let step = first(&mut Context {
         provider: &provider,
         now: shared.clock.now(),
         rng: &mut SystemRng,

@@ -216,10 +216,10 @@ mod tests {
             br#"{"issuer": "https://login.example.com", "jwks_uri": "https://login.example.com/jwks",
             "authorization_endpoint": "https://login.example.com/authorize",
             "token_endpoint": "https://login.example.com/token"}"#;
-        let provider = ProviderSnapshot {
-            metadata: Metadata::parse(metadata, "https://login.example.com").expect("good metadata"),
-            keys: JwkSet::parse(br#"{"keys": []}"#).expect("a set"),
-        };
+        let provider = ProviderSnapshot::new(
+            Metadata::parse(metadata, "https://login.example.com").expect("good metadata"),
+            JwkSet::parse(br#"{"keys": []}"#).expect("a set"),
+        );
         let mut context = Context {
             provider: &provider,
             now: NOW,

@@ -163,8 +163,10 @@ impl Provider {
         state.attempts = state.attempts.wrapping_add(1);
         match outcome {
             Ok(keys) => {
-                let metadata = current.metadata.clone();
-                let renewed = Arc::new(ProviderSnapshot { metadata, keys });
+                let renewed = Arc::new(ProviderSnapshot {
+                    keys: Arc::new(keys),
+                    ..(*current).clone()
+                });
                 if let Some((snapshot, _)) = &mut state.snapshot {
                     *snapshot = Arc::clone(&renewed);
                 }
@@ -279,7 +281,7 @@ impl Shared {
             .await?;
         let metadata = Metadata::parse(&body.body, &self.issuer)?;
         let keys = self.keys(&metadata).await?;
-        Ok(ProviderSnapshot { metadata, keys })
+        Ok(ProviderSnapshot::new(metadata, keys))
     }
 
     async fn keys(&self, metadata: &Metadata) -> Result<JwkSet, Error> {
@@ -386,9 +388,15 @@ impl Shared {
             .get(CONTENT_TYPE)
             .and_then(|value| value.to_str().ok());
         let (status, content_type) = (response.status(), content_type.map(str::to_owned));
+        let dpop_nonce = response
+            .headers()
+            .get(DPOP_NONCE)
+            .and_then(|value| value.to_str().ok());
+        let dpop_nonce = dpop_nonce.map(str::to_owned);
         let mut answer = ProviderResponse {
             status,
             content_type,
+            dpop_nonce,
             // With room for an ordinary answer, so that growing leaves few copies of a token behind.
             body: Vec::with_capacity(announced.max(ORDINARY_RESPONSE)).into(),
         };
@@ -484,6 +492,9 @@ impl Resolve for Resolver {
         })
     }
 }
+
+/// Where a server says what the next DPoP proof for it has to repeat (RFC 9449 §8).
+const DPOP_NONCE: &str = "dpop-nonce";
 
 /// How long metadata and keys are fresh.
 const FRESH: Duration = Duration::from_secs(60 * 60);

@@ -75,13 +75,17 @@ impl Handler {
     /// [`Error::Bug`] only; the steps fail with [`Error::Provider`],
     /// [`Error::ProviderUnavailable`], or [`Error::LoginStateInvalid`] when the provider no longer
     /// takes the code.
-    pub fn redeem(&self, exchange: &CodeExchange, context: &Context<'_>) -> Result<Step<SignedIn>, Error> {
+    pub fn redeem(
+        &self,
+        exchange: &CodeExchange,
+        context: &mut Context<'_>,
+    ) -> Result<Step<SignedIn>, Error> {
         let request = token::code_request(
             &exchange.code,
             &self.redirect_uri(),
             &exchange.transaction.verifier,
             &self.provider,
-            &context.provider.metadata,
+            context,
         )?;
         let (provider, default_life) = (self.provider.clone(), self.app.session.default_token_life);
         let nonce = exchange.transaction.nonce.clone();

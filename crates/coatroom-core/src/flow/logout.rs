@@ -223,9 +223,8 @@ impl Handler {
     ///
     /// # Errors
     /// [`Error::Provider`] if client authentication cannot be applied.
-    pub fn revoke(&self, revocation: &Revocation, context: &Context<'_>) -> Result<Step<Revoked>, Error> {
-        let metadata = &context.provider.metadata;
-        let Some(request) = revocation_request(&revocation.token, revocation.hint, &self.provider, metadata)?
+    pub fn revoke(&self, revocation: &Revocation, context: &mut Context<'_>) -> Result<Step<Revoked>, Error> {
+        let Some(request) = revocation_request(&revocation.token, revocation.hint, &self.provider, context)?
         else {
             return Ok(Step::Done(Revoked::NotSupported));
         };

@@ -570,7 +570,7 @@ mod tests {
             json!("https://id.example.com:8443/bye?x=1"),
         )]);
         let known = ProviderSnapshot {
-            metadata: elsewhere,
+            metadata: Arc::new(elsewhere),
             ..snapshot(&key)
         };
         assert_eq!(

@@ -275,11 +275,11 @@ impl Handler {
     pub fn refresh_tokens(
         &self,
         redemption: &Redemption,
-        context: &Context<'_>,
+        context: &mut Context<'_>,
     ) -> Result<Step<Refreshed>, Error> {
         let token = redemption.refresh_token.clone();
         let known_expiry = redemption.refresh_expires_at;
-        let request = token::refresh_request(&token, None, &self.provider, &context.provider.metadata)?;
+        let request = token::refresh_request(&token, None, &self.provider, context)?;
         let (provider, default_life) = (self.provider.clone(), self.app.session.default_token_life);
         let old_id_token = redemption.id_token.clone();
         Ok(Step::send(request, move |reply, context| {

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::metadata::Metadata;
 use crate::config::{ClientAuthMethod, Provider};
 use crate::error::Error;
-use crate::step::ProviderRequest;
+use crate::step::{Context, ProviderRequest};
 
 /// A form POST to `endpoint`, authenticated as this client.
 ///
@@ -26,8 +26,9 @@ pub(crate) fn post(
     endpoint: &Url,
     parameters: &[(&str, &str)],
     provider: &Provider,
-    metadata: &Metadata,
+    context: &mut Context<'_>,
 ) -> Result<ProviderRequest, Error> {
+    let metadata = &context.provider.metadata;
     let mut headers = vec![
         (ACCEPT, HeaderValue::from_static("application/json")),
         (
@@ -135,7 +136,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::oauth::testing::{metadata, metadata_with, provider};
+    use crate::oauth::testing::{metadata, metadata_with, provider, with_context};
     use crate::secret::Secret;
 
     fn credentials(request: &ProviderRequest) -> Option<String> {
@@ -160,12 +161,10 @@ mod tests {
         provider.client_auth.method = method;
         provider.client_auth.secret = Secret::new(secret);
         let metadata = metadata_with(&[("token_endpoint_auth_methods_supported", offered)]);
-        post(
-            &metadata.token_endpoint,
-            &[("grant_type", "x")],
-            &provider,
-            &metadata,
-        )
+        let endpoint = metadata.token_endpoint.clone();
+        with_context(metadata, |context| {
+            post(&endpoint, &[("grant_type", "x")], &provider, context)
+        })
     }
 
     #[test]
@@ -265,9 +264,11 @@ mod tests {
 
     #[test]
     fn the_request_is_a_form_post_that_asks_for_json() {
-        let metadata = metadata();
         let parameters = [("a", "1 2"), ("b&c", "ü\n"), ("d", "")];
-        let request = post(&metadata.token_endpoint, &parameters, &provider(), &metadata).unwrap();
+        let endpoint = metadata().token_endpoint;
+        let request = with_context(metadata(), |context| {
+            post(&endpoint, &parameters, &provider(), context).unwrap()
+        });
         assert_eq!(request.method, Method::POST);
         assert_eq!(request.url.as_str(), "https://login.example.com/token");
         assert_eq!(body(&request), "a=1+2&b%26c=%C3%BC%0A&d=");

@@ -13,6 +13,7 @@ pub(crate) mod end_session;
 pub(crate) mod id_token;
 mod json;
 pub(crate) mod jwk;
+pub(crate) mod jws;
 pub(crate) mod logout_token;
 pub(crate) mod metadata;
 pub(crate) mod pkce;
@@ -21,16 +22,44 @@ pub(crate) mod revocation;
 pub(crate) mod testing;
 pub(crate) mod token;
 
+use std::sync::Arc;
+
 pub use jwk::JwkSet;
+pub use jws::{SigningKey, SigningKeyError};
 pub use metadata::Metadata;
 use url::Url;
 
-/// What is known of the provider right now: its metadata and its keys, fetched together.
+use crate::secret::Secret;
+
+/// What is known of the provider right now.
+#[derive(Clone)]
 pub struct ProviderSnapshot {
     /// The provider's metadata (RFC 8414).
-    pub metadata: Metadata,
-    /// The keys it signs with (RFC 7517).
-    pub keys: JwkSet,
+    pub metadata: Arc<Metadata>,
+    /// The keys it signs with (RFC 7517), fetched together with the metadata.
+    pub keys: Arc<JwkSet>,
+    /// What changes from request to request.
+    pub live: Live,
+}
+
+/// What a shell knows of the provider that may be another thing at the next request.
+#[derive(Clone, Default)]
+pub struct Live {
+    /// The newest nonce for DPoP proofs that the authorization server gave (RFC 9449 §8).
+    pub dpop_nonce: Option<Arc<str>>,
+    /// The client assertion that somebody else made and renews (RFC 7521 §4.2), as it is now.
+    pub client_assertion: Option<Secret>,
+}
+
+impl ProviderSnapshot {
+    /// Metadata and keys that were just fetched.
+    pub fn new(metadata: Metadata, keys: JwkSet) -> Self {
+        Self {
+            metadata: Arc::new(metadata),
+            keys: Arc::new(keys),
+            live: Live::default(),
+        }
+    }
 }
 
 /// An endpoint with parameters added. A query that it has already is kept (RFC 6749 §3.1) but for

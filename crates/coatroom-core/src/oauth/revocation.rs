@@ -6,11 +6,10 @@
 use http::StatusCode;
 
 use super::client_auth;
-use super::metadata::Metadata;
 use crate::config::Provider;
 use crate::error::Error;
 use crate::secret::Secret;
-use crate::step::{ProviderRequest, Reply};
+use crate::step::{Context, ProviderRequest, Reply};
 
 /// What kind of token is revoked (RFC 7009 §2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +28,9 @@ pub(crate) fn revocation_request(
     token: &Secret,
     hint: TokenTypeHint,
     provider: &Provider,
-    metadata: &Metadata,
+    context: &mut Context<'_>,
 ) -> Result<Option<ProviderRequest>, Error> {
-    let Some(endpoint) = &metadata.revocation_endpoint else {
+    let Some(endpoint) = &context.provider.metadata.revocation_endpoint else {
         return Ok(None);
     };
     let hint = match hint {
@@ -39,7 +38,7 @@ pub(crate) fn revocation_request(
         TokenTypeHint::AccessToken => "access_token",
     };
     let parameters = [("token", token.expose()), ("token_type_hint", hint)];
-    client_auth::post(endpoint, &parameters, provider, metadata).map(Some)
+    client_auth::post(endpoint, &parameters, provider, context).map(Some)
 }
 
 /// Whether the token is revoked now. The provider says 200 also for tokens it never knew (§2.2).
@@ -56,7 +55,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::oauth::testing::{metadata, metadata_with, provider};
+    use crate::oauth::testing::{metadata, metadata_with, provider, with_context};
     use crate::step::ProviderResponse;
 
     #[test]
@@ -65,7 +64,9 @@ mod tests {
             (TokenTypeHint::RefreshToken, "refresh_token"),
             (TokenTypeHint::AccessToken, "access_token"),
         ] {
-            let request = revocation_request(&Secret::new("t+k/n"), hint, &provider(), &metadata());
+            let request = with_context(metadata(), |context| {
+                revocation_request(&Secret::new("t+k/n"), hint, &provider(), context)
+            });
             let request = request.unwrap().unwrap();
             assert_eq!(request.url.as_str(), "https://login.example.com/revoke");
             let body = std::str::from_utf8(&request.body).unwrap();
@@ -82,12 +83,10 @@ mod tests {
     #[test]
     fn without_an_endpoint_there_is_no_request() {
         let metadata = metadata_with(&[("revocation_endpoint", Value::Null)]);
-        let request = revocation_request(
-            &Secret::new("t"),
-            TokenTypeHint::RefreshToken,
-            &provider(),
-            &metadata,
-        );
+        let request = with_context(metadata, |context| {
+            let hint = TokenTypeHint::RefreshToken;
+            revocation_request(&Secret::new("t"), hint, &provider(), context)
+        });
         assert!(matches!(request, Ok(None)));
     }
 
@@ -104,6 +103,7 @@ mod tests {
             let reply = Reply::Response(ProviderResponse {
                 status: StatusCode::from_u16(status).unwrap(),
                 content_type: None,
+                dpop_nonce: None,
                 body: Vec::new().into(),
             });
             assert_eq!(is_revoked(&reply), revoked, "{status}");

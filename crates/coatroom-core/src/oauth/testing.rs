@@ -14,7 +14,10 @@ use serde_json::{Value, json};
 
 use super::{JwkSet, Metadata, ProviderSnapshot};
 use crate::config::{ClientAuth, ClientAuthMethod, Provider};
+use crate::rng::testing::Counter;
 use crate::secret::Secret;
+use crate::step::Context;
+use crate::time::UnixTime;
 
 pub(crate) const ISSUER: &str = "https://login.example.com";
 pub(crate) const CLIENT_ID: &str = "shop";
@@ -170,10 +173,17 @@ pub(crate) fn metadata() -> Metadata {
 
 /// Metadata and the keys of one signer.
 pub(crate) fn snapshot(key: &SigningKey) -> ProviderSnapshot {
-    ProviderSnapshot {
-        metadata: metadata(),
-        keys: key_set(&[key]),
-    }
+    ProviderSnapshot::new(metadata(), key_set(&[key]))
+}
+
+/// Lends a context with this metadata and no keys, at a fixed time.
+pub(crate) fn with_context<T>(metadata: Metadata, look: impl FnOnce(&mut Context<'_>) -> T) -> T {
+    let snapshot = ProviderSnapshot::new(metadata, key_set(&[]));
+    look(&mut Context {
+        provider: &snapshot,
+        now: UnixTime(1_900_000_000),
+        rng: &mut Counter(1),
+    })
 }
 
 /// A provider as configured for the tests.

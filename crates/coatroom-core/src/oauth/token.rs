@@ -12,11 +12,10 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 
 use super::client_auth;
 use super::json::saturating_seconds;
-use super::metadata::Metadata;
 use crate::config::Provider;
 use crate::error::Error;
 use crate::secret::Secret;
-use crate::step::{ProviderRequest, ProviderResponse, Reply};
+use crate::step::{Context, ProviderRequest, ProviderResponse, Reply};
 
 /// The request that redeems an authorization code (RFC 6749 §4.1.3). `redirect_uri` is the one of the
 /// authorization request.
@@ -28,7 +27,7 @@ pub(crate) fn code_request(
     redirect_uri: &str,
     code_verifier: &Secret,
     provider: &Provider,
-    metadata: &Metadata,
+    context: &mut Context<'_>,
 ) -> Result<ProviderRequest, Error> {
     let parameters = [
         ("grant_type", "authorization_code"),
@@ -36,7 +35,8 @@ pub(crate) fn code_request(
         ("redirect_uri", redirect_uri),
         ("code_verifier", code_verifier.expose()),
     ];
-    client_auth::post(&metadata.token_endpoint, &parameters, provider, metadata)
+    let metadata = &context.provider.metadata;
+    client_auth::post(&metadata.token_endpoint, &parameters, provider, context)
 }
 
 /// The request that redeems a refresh token (RFC 6749 §6), for all its scopes unless fewer are named.
@@ -47,7 +47,7 @@ pub(crate) fn refresh_request(
     refresh_token: &Secret,
     scope: Option<&str>,
     provider: &Provider,
-    metadata: &Metadata,
+    context: &mut Context<'_>,
 ) -> Result<ProviderRequest, Error> {
     let grant = [
         ("grant_type", "refresh_token"),
@@ -55,7 +55,8 @@ pub(crate) fn refresh_request(
     ];
     let scope = scope.map(|scope| ("scope", scope));
     let parameters: Vec<_> = grant.into_iter().chain(scope).collect();
-    client_auth::post(&metadata.token_endpoint, &parameters, provider, metadata)
+    let metadata = &context.provider.metadata;
+    client_auth::post(&metadata.token_endpoint, &parameters, provider, context)
 }
 
 /// What a successful answer holds (RFC 6749 §5.1).
@@ -393,12 +394,13 @@ const RETRY_AFTER: u32 = 5;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oauth::testing::{metadata, provider};
+    use crate::oauth::testing::{metadata, provider, with_context};
 
     fn answer(status: u16, body: &str) -> Result<TokenResponse, TokenFailure> {
         parse_token_reply(&Reply::Response(ProviderResponse {
             status: StatusCode::from_u16(status).unwrap(),
             content_type: Some("text/plain".to_owned()),
+            dpop_nonce: None,
             body: body.as_bytes().to_vec().into(),
         }))
     }
@@ -414,7 +416,9 @@ mod tests {
     fn redeeming_a_code_says_where_it_came_from_and_proves_who_asked() {
         let (code, verifier) = (Secret::new("c&d"), Secret::new("verifier"));
         let redirect_uri = "https://shop.example.com/auth/callback";
-        let request = code_request(&code, redirect_uri, &verifier, &provider(), &metadata()).unwrap();
+        let request = with_context(metadata(), |context| {
+            code_request(&code, redirect_uri, &verifier, &provider(), context).unwrap()
+        });
         assert_eq!(request.url.as_str(), "https://login.example.com/token");
         assert_eq!(
             std::str::from_utf8(&request.body).unwrap(),
@@ -433,7 +437,9 @@ mod tests {
                 "grant_type=refresh_token&refresh_token=r%3Dt&scope=openid+a",
             ),
         ] {
-            let request = refresh_request(&token, scope, &provider(), &metadata()).unwrap();
+            let request = with_context(metadata(), |context| {
+                refresh_request(&token, scope, &provider(), context).unwrap()
+            });
             assert_eq!(std::str::from_utf8(&request.body).unwrap(), expected);
         }
     }

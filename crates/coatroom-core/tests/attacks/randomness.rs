@@ -59,10 +59,10 @@ fn start(handler: &Handler, rng: &mut dyn Rng) -> AgentResponse {
     let metadata = br#"{"issuer": "https://login.example.com", "jwks_uri": "https://login.example.com/jwks",
         "authorization_endpoint": "https://login.example.com/authorize",
         "token_endpoint": "https://login.example.com/token"}"#;
-    let provider = ProviderSnapshot {
-        metadata: Metadata::parse(metadata, "https://login.example.com").expect("good metadata"),
-        keys: JwkSet::parse(br#"{"keys": []}"#).expect("a set"),
-    };
+    let provider = ProviderSnapshot::new(
+        Metadata::parse(metadata, "https://login.example.com").expect("good metadata"),
+        JwkSet::parse(br#"{"keys": []}"#).expect("a set"),
+    );
     let mut context = Context {
         provider: &provider,
         now: UnixTime(1_800_000_000),
