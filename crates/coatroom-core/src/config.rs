@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 use url::{Host, Url};
 
+use crate::assurance::{Demands, DemandsConfig};
 use crate::route::RoutePrefix;
 use crate::secret::Secret;
 
@@ -147,6 +148,8 @@ pub struct RouteConfig {
     pub rate_limit: Option<RouteLimitConfig>,
     /// Whether the upstream also gets `Forwarded` (RFC 7239), beside `X-Forwarded-*`.
     pub forwarded: bool,
+    /// What it demands of a session beyond being there (RFC 9470); default: nothing.
+    pub require: Option<DemandsConfig>,
     /// What the files of a static route are answered with.
     pub files: FilesConfig,
 }
@@ -251,6 +254,7 @@ impl RouteConfig {
             upstream: UpstreamConfig::default(),
             rate_limit: None,
             forwarded: false,
+            require: None,
             files: FilesConfig::default(),
         }
     }
@@ -396,6 +400,8 @@ pub struct Route {
     pub limits: CallLimits,
     /// How often it may be called.
     pub rate_limit: Option<RouteLimit>,
+    /// What it demands of a session beyond being there.
+    pub demands: Option<Arc<Demands>>,
     /// Whether the upstream also gets `Forwarded`.
     pub forwarded: bool,
     /// What the files of a static route are answered with.
@@ -550,6 +556,7 @@ pub(crate) mod testing {
             upstream: UpstreamConfig::default(),
             rate_limit: None,
             forwarded: false,
+            require: None,
             files: FilesConfig::default(),
         }
     }

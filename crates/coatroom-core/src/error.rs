@@ -30,6 +30,9 @@ pub enum Error {
         /// The registered code (RFC 6749 §4.1.2.1, OIDC Core §3.1.2.6), if it was one.
         provider_error: Option<&'static str>,
     },
+    /// The user came back without having authenticated as was asked (OIDC Core §3.1.2.1, RFC 9470 §5).
+    #[error("the user did not authenticate as was asked: {0}")]
+    StepUpUnmet(&'static str),
     /// A logout token (OpenID Connect Back-Channel Logout §2.6) that is not accepted.
     #[error("the logout token is not accepted: {0}")]
     LogoutTokenInvalid(&'static str),
@@ -52,6 +55,20 @@ pub enum Error {
     /// An `Origin` that is not in the application's list.
     #[error("the request's Origin is not in the application's `origins`")]
     OriginNotAllowed,
+    /// A route demands a stronger or a later authentication (RFC 9470 §3).
+    #[error("the route demands a stronger or a later authentication")]
+    StepUpRequired {
+        /// What to ask for: one of these authentication context classes.
+        acr_values: Option<String>,
+        /// What to ask for: how long ago the user may have authenticated, in seconds.
+        max_age: Option<u64>,
+    },
+    /// A route demands scopes that were not granted (RFC 6750 §3.1).
+    #[error("the route demands scopes that were not granted: {scope}")]
+    InsufficientScope {
+        /// The scopes that the route demands, as configured.
+        scope: String,
+    },
     /// A route's rule refuses this user.
     #[error("forbidden by the route's rule: {0}")]
     Forbidden(&'static str),
@@ -143,6 +160,43 @@ pub enum Error {
     Bug(&'static str),
 }
 
+impl Error {
+    /// The registered error code of the authorization endpoint that says the same, if there is one.
+    pub fn provider_error(&self) -> Option<&'static str> {
+        match self {
+            Self::AuthorizationFailed { provider_error } => *provider_error,
+            // OpenID Connect Core Unmet Authentication Requirements 1.0
+            Self::StepUpUnmet(_) => Some("unmet_authentication_requirements"),
+            _ => None,
+        }
+    }
+
+    /// What `WWW-Authenticate` says of it (RFC 6750 §3, RFC 9470 §3).
+    pub fn challenge(&self) -> Option<String> {
+        let quoted = |name: &str, value: &str| {
+            let value: String = value.chars().filter(|c| !"\"\\".contains(*c)).collect();
+            format!(", {name}=\"{value}\"")
+        };
+        match self {
+            Self::StepUpRequired { acr_values, max_age } => {
+                let mut challenge = "Bearer error=\"insufficient_user_authentication\"".to_owned();
+                if let Some(values) = acr_values {
+                    challenge.push_str(&quoted("acr_values", values));
+                }
+                if let Some(seconds) = max_age {
+                    challenge.push_str(&quoted("max_age", &seconds.to_string()));
+                }
+                Some(challenge)
+            }
+            Self::InsufficientScope { scope } => Some(format!(
+                "Bearer error=\"insufficient_scope\"{}",
+                quoted("scope", scope)
+            )),
+            _ => None,
+        }
+    }
+}
+
 /// How loud a failure is in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
@@ -205,6 +259,12 @@ impl Error {
                 "the provider refused to sign the user in",
                 Info,
             ),
+            Self::StepUpUnmet(_) => answer(
+                StatusCode::BAD_REQUEST,
+                "authorization_failed",
+                "the user did not sign in as strongly or as lately as was asked",
+                Info,
+            ),
             Self::LogoutTokenInvalid(why) => Answer {
                 detail: Cow::Owned(format!("the logout token is not accepted: {why}")),
                 ..answer(StatusCode::BAD_REQUEST, "invalid_request", "", Info)
@@ -238,6 +298,18 @@ impl Error {
                 StatusCode::FORBIDDEN,
                 "origin_not_allowed",
                 "this origin is not in the application's `origins`",
+                Info,
+            ),
+            Self::StepUpRequired { .. } => answer(
+                StatusCode::UNAUTHORIZED,
+                "insufficient_user_authentication",
+                "this needs a stronger or a more recent sign-in; see `WWW-Authenticate`",
+                Debug,
+            ),
+            Self::InsufficientScope { .. } => answer(
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                "this needs scopes that were not granted; see `WWW-Authenticate`",
                 Info,
             ),
             Self::Forbidden(detail) => answer(StatusCode::FORBIDDEN, "forbidden", detail, Info),

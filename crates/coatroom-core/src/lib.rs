@@ -60,6 +60,7 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod assurance;
 pub mod config;
 pub mod cookie;
 pub mod error;

@@ -10,6 +10,7 @@ use minicbor::bytes::{ByteArray, ByteSlice};
 use minicbor::{CborLen, Decode, Encode};
 use zeroize::Zeroizing;
 
+use crate::assurance::{Assurance, Authentication};
 use crate::config::{AppId, SessionLimits};
 use crate::headers::Authorization;
 use crate::packed::{pack, unpack};
@@ -54,6 +55,8 @@ pub(crate) struct Tokens {
     pub(crate) refresh_expires_at: Option<UnixTime>,
     /// Verified; its claims are what `session` answers.
     pub(crate) id_token: Secret,
+    /// The scopes that were granted, if the provider says (RFC 6749 §5.1).
+    pub(crate) scope: Option<String>,
 }
 
 /// A session: the sum of what the anchor and the session cookie hold.
@@ -68,6 +71,8 @@ pub(crate) struct Session {
     /// Digest of the `state` that made it: posting `login/end` again is answered with it.
     pub(crate) login_state: [u8; 8],
     pub(crate) tokens: Tokens,
+    /// How and when the user authenticated, as far as the provider ever said.
+    pub(crate) authentication: Authentication,
     /// Where it is kept, if that is a store.
     pub(crate) kept: Option<Kept>,
 }
@@ -120,6 +125,17 @@ impl Session {
         }
     }
 
+    /// The same session with newer tokens.
+    #[must_use]
+    pub(crate) fn with_tokens(&self, tokens: Tokens) -> Self {
+        let claims = crate::flow::claims_of(&tokens.id_token).unwrap_or_default();
+        Self {
+            authentication: Authentication::of(&claims).or(&self.authentication),
+            tokens,
+            ..self.clone()
+        }
+    }
+
     /// When the session ends if the user does nothing more.
     pub(crate) fn idle_ends_at(&self, limits: &SessionLimits) -> UnixTime {
         self.last_active.plus(limits.idle).min(self.ends_at(limits))
@@ -138,7 +154,14 @@ impl Session {
 
     /// The anchor's plaintext: with the access token, or with the handle of a session that is kept in
     /// a store. A proxied answer never writes a cookie, so what may move there is not in it.
-    pub(crate) fn encode_anchor(&self, limits: &SessionLimits, facts: Option<&Facts>) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn encode_anchor(
+        &self,
+        limits: &SessionLimits,
+        facts: Option<&Facts>,
+        assurance: Option<&Assurance>,
+    ) -> Zeroizing<Vec<u8>> {
+        // of a stored session it is in the record, which a refresh writes
+        let assurance = assurance.filter(|_| self.kept.is_none()).map(Assurance::encode);
         let absolute = self.created_at.plus(limits.absolute);
         let (ends_at, honoured_until, access_token) = match &self.kept {
             Some(_) => (absolute, absolute, Zeroizing::new(Vec::new())),
@@ -162,6 +185,7 @@ impl Session {
             at_provider: facts
                 .and_then(|facts| facts.at_provider)
                 .map(|key| ByteArray::from(key.0)),
+            assurance: assurance.as_deref().map(bytes),
         })
     }
 
@@ -183,8 +207,13 @@ impl Session {
     }
 
     /// The plaintext of a stored session's part for API calls.
-    pub(crate) fn encode_access_part(&self, limits: &SessionLimits) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn encode_access_part(
+        &self,
+        limits: &SessionLimits,
+        assurance: Option<&Assurance>,
+    ) -> Zeroizing<Vec<u8>> {
         let access_token = pack(&self.tokens.access_token);
+        let assurance = assurance.map(Assurance::encode);
         encode(&AccessPartRecord {
             id: ByteArray::from(self.id.0),
             ends_at: self.ends_at(limits).0,
@@ -193,6 +222,7 @@ impl Session {
             access_token: bytes(&access_token),
             renewals: self.kept.as_ref().map_or(0, |kept| kept.renewals),
             idle: limits.idle.as_secs(),
+            assurance: assurance.as_deref().map(bytes),
         })
     }
 
@@ -210,6 +240,9 @@ impl Session {
             refresh_token: refresh_token.as_ref().map(|packed| bytes(packed)),
             id_token: bytes(&id_token),
             refresh_expires_at: self.tokens.refresh_expires_at.map(|at| at.0),
+            scope: self.tokens.scope.clone(),
+            acr: self.authentication.acr.clone(),
+            auth_time: self.authentication.auth_time.map(|at| at.0),
         })
     }
 
@@ -254,6 +287,11 @@ impl Session {
                 refresh_token,
                 refresh_expires_at: record.refresh_expires_at.map(UnixTime),
                 id_token: unpack(record.id_token)?,
+                scope: record.scope,
+            },
+            authentication: Authentication {
+                acr: record.acr,
+                auth_time: record.auth_time.map(UnixTime),
             },
         })
     }
@@ -277,6 +315,7 @@ pub(crate) struct ApiAnchor {
     pub(crate) honoured_until: UnixTime,
     pub(crate) holds: Holds<Authorization>,
     pub(crate) facts: Option<Box<Facts>>,
+    pub(crate) assurance: Option<Box<Assurance>>,
 }
 
 /// What leads from an anchor to the access token.
@@ -299,6 +338,10 @@ impl ApiAnchor {
                 Some(handle) => Holds::Handle(Handle::from_bytes(*handle)),
                 None => Holds::Token(Authorization::unpack(record.access_token)?),
             },
+            assurance: record
+                .assurance
+                .and_then(|known| Assurance::decode(known))
+                .map(Box::new),
             facts: record.facts().map(Box::new),
         })
     }
@@ -337,6 +380,7 @@ pub(crate) struct AccessPart {
     pub(crate) authorization: Authorization,
     /// The idle limit: an instance that only forwards is not told of it otherwise.
     pub(crate) idle: Duration,
+    pub(crate) assurance: Option<Assurance>,
 }
 
 impl AccessPart {
@@ -349,6 +393,7 @@ impl AccessPart {
             refresh_at: UnixTime(record.refresh_at),
             authorization: Authorization::unpack(record.access_token)?,
             idle: Duration::from_secs(record.idle),
+            assurance: record.assurance.and_then(|known| Assurance::decode(known)),
         })
     }
 }
@@ -364,6 +409,7 @@ pub(crate) fn encode_tokens(tokens: &Tokens) -> Zeroizing<Vec<u8>> {
         refresh_token: refresh_token.as_ref().map(|packed| bytes(packed)),
         id_token: bytes(&id_token),
         refresh_expires_at: tokens.refresh_expires_at.map(|at| at.0),
+        scope: tokens.scope.clone(),
     })
 }
 
@@ -379,6 +425,7 @@ pub(crate) fn decode_tokens(plaintext: &[u8]) -> Option<Tokens> {
         },
         refresh_expires_at: record.refresh_expires_at.map(UnixTime),
         id_token: unpack(record.id_token)?,
+        scope: record.scope,
     })
 }
 
@@ -411,6 +458,8 @@ struct AnchorRecord<'a> {
     user: Option<ByteArray<32>>,
     #[n(7)]
     at_provider: Option<ByteArray<32>>,
+    #[b(8)]
+    assurance: Option<&'a ByteSlice>,
 }
 
 impl AnchorRecord<'_> {
@@ -439,6 +488,8 @@ struct AccessPartRecord<'a> {
     renewals: u64,
     #[n(6)]
     idle: u64,
+    #[b(7)]
+    assurance: Option<&'a ByteSlice>,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -461,6 +512,12 @@ struct SessionRecord<'a> {
     id_token: &'a ByteSlice,
     #[n(8)]
     refresh_expires_at: Option<u64>,
+    #[n(9)]
+    scope: Option<String>,
+    #[n(10)]
+    acr: Option<String>,
+    #[n(11)]
+    auth_time: Option<u64>,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -475,6 +532,8 @@ struct TokensRecord<'a> {
     id_token: &'a ByteSlice,
     #[n(4)]
     refresh_expires_at: Option<u64>,
+    #[n(5)]
+    scope: Option<String>,
 }
 
 #[cfg(test)]
@@ -499,21 +558,48 @@ mod tests {
             last_active: UnixTime(1_000_000),
             written_at: UnixTime(1_000_000),
             login_state: [3; 8],
+            authentication: Authentication::default(),
             tokens: Tokens {
                 access_token: Secret::new("opaque-access"),
                 access_expires_at: UnixTime(1_000_300),
                 refresh_token: refresh_token.map(Secret::new),
                 refresh_expires_at: Some(UnixTime(1_086_400)),
                 id_token: Secret::new("aGVhZA.Ym9keQ.c2ln"),
+                scope: None,
             },
             kept: None,
         }
     }
 
     #[test]
+    fn how_the_user_signed_in_is_kept() {
+        let mut before = session(Some("refresh"));
+        before.tokens.scope = Some("openid orders".to_owned());
+        before.authentication = Authentication {
+            acr: Some("gold".to_owned()),
+            auth_time: Some(UnixTime(7)),
+        };
+        let anchor = Anchor::decode(&before.encode_anchor(&limits(), None, None)).expect("decodes");
+        let after = Session::join(&anchor, &before.encode_session()).expect("one session");
+        assert_eq!(after.authentication, before.authentication);
+        assert_eq!(after.tokens.scope, before.tokens.scope);
+        let begun = LoginTransaction {
+            acr_values: Some("gold silver".to_owned()),
+            max_age: Some(60),
+            scope: Some("openid".to_owned()),
+            ..login()
+        };
+        let opened = LoginTransaction::decode(&begun.encode()).expect("decodes");
+        assert_eq!(opened.acr_values, begun.acr_values);
+        assert_eq!((opened.max_age, opened.scope), (begun.max_age, begun.scope));
+        let tokens = decode_tokens(&encode_tokens(&before.tokens)).expect("decodes");
+        assert_eq!(tokens.scope, before.tokens.scope);
+    }
+
+    #[test]
     fn the_two_halves_make_the_session_again() {
         let session = session(Some("refresh"));
-        let anchor = Anchor::decode(&session.encode_anchor(&limits(), None)).expect("decodes");
+        let anchor = Anchor::decode(&session.encode_anchor(&limits(), None, None)).expect("decodes");
         let joined = Session::join(&anchor, &session.encode_session()).expect("joins");
         assert!(joined.tokens.refresh_token == Some(Secret::new("refresh")));
         assert!(joined.tokens.access_token == Secret::new("opaque-access"));
@@ -534,6 +620,9 @@ mod tests {
             expected_sub: Some("alice".to_owned()),
             tombstones: Tombstones::default(),
             issuer: Some([4; 8]),
+            acr_values: None,
+            max_age: None,
+            scope: None,
             records: Vec::new(),
         }
     }
@@ -552,7 +641,7 @@ mod tests {
         for (name, encoded, published) in [
             (
                 "anchor",
-                session.encode_anchor(&limits(), None),
+                session.encode_anchor(&limits(), None, None),
                 "8450070707070707070707070707070707071a000feb001a000f436c4e006f70617175652d616363657373",
             ),
             (
@@ -579,7 +668,7 @@ mod tests {
             let hex: String = encoded.iter().map(|byte| format!("{byte:02x}")).collect();
             assert_eq!(hex, published, "{name}");
         }
-        let anchor = Anchor::decode(&session.encode_anchor(&limits(), None)).expect("an anchor");
+        let anchor = Anchor::decode(&session.encode_anchor(&limits(), None, None)).expect("an anchor");
         assert_eq!((anchor.id, anchor.ends_at), (session.id, UnixTime(1_043_200)));
         let decoded = LoginTransaction::decode(&login().encode()).expect("a sign-in");
         assert_eq!(decoded.replaces, [SessionId([9; 16])]);
@@ -596,7 +685,7 @@ mod tests {
                 .map(|pair| u8::try_from(pair[0] * 16 + pair[1]).expect("a byte"))
                 .collect()
         };
-        let anchor = Anchor::decode(&session(None).encode_anchor(&limits(), None)).expect("decodes");
+        let anchor = Anchor::decode(&session(None).encode_anchor(&limits(), None, None)).expect("decodes");
         // before the provider's limit was kept
         let record = "8850070707070707070707070707070707071a000f42401a000f42401a000f42404803030303030303031a000f436c48007\
                       26566726573684e03046865616404626f6479736967";
@@ -638,7 +727,7 @@ mod tests {
             id: SessionId([8; 16]),
             ..session(Some("refresh"))
         };
-        let anchor = Anchor::decode(&one.encode_anchor(&limits(), None)).expect("decodes");
+        let anchor = Anchor::decode(&one.encode_anchor(&limits(), None, None)).expect("decodes");
         assert!(Session::join(&anchor, &other.encode_session()).is_none());
     }
 

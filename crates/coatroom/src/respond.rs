@@ -82,14 +82,8 @@ pub(crate) fn error(error: &Error, reader: Reader) -> Response<Full<Bytes>> {
         Reader::Grpc(dialect) => return grpc::error(error, dialect),
         Reader::Script => {
             let mut json = serde_json::json!({"error_code": answer.code, "detailed_error": answer.detail});
-            if let (
-                Error::AuthorizationFailed {
-                    provider_error: Some(code),
-                },
-                Some(object),
-            ) = (error, json.as_object_mut())
-            {
-                object.insert("provider_error".to_owned(), (*code).into());
+            if let (Some(code), Some(object)) = (error.provider_error(), json.as_object_mut()) {
+                object.insert("provider_error".to_owned(), code.into());
             }
             (JSON, json.to_string())
         }
@@ -119,6 +113,12 @@ pub(crate) fn error(error: &Error, reader: Reader) -> Response<Full<Bytes>> {
     }
     if let Some(seconds) = answer.retry_after {
         headers.insert(header::RETRY_AFTER, seconds.into());
+    }
+    if let Some(challenge) = error
+        .challenge()
+        .and_then(|text| HeaderValue::try_from(text).ok())
+    {
+        headers.insert(header::WWW_AUTHENTICATE, challenge);
     }
     if let Error::MethodNotAllowed { allow } = error {
         let allow = allow

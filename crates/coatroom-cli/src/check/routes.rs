@@ -34,14 +34,14 @@ pub(super) fn routes(out: &mut String, application: &Application) -> fmt::Result
             RouteTarget::Inner => "the wrapped service".to_owned(),
         };
         let (caller, attached) = match route.auth {
-            Auth::Required => ("signed in", "token"),
-            Auth::Optional => ("everybody", "token, if any"),
-            Auth::None => ("everybody", "nothing"),
+            Auth::Required => (caller(route), "token"),
+            Auth::Optional => ("everybody".to_owned(), "token, if any"),
+            Auth::None => ("everybody".to_owned(), "nothing"),
         };
         [
             route.prefix.as_str().to_owned(),
             methods(route),
-            caller.to_owned(),
+            caller,
             // What the guard itself would go by, not a second opinion.
             guard(Class::of(&Resolved::Proxy { index, route })).to_owned(),
             attached.to_owned(),
@@ -62,6 +62,27 @@ pub(super) fn routes(out: &mut String, application: &Application) -> fmt::Result
         writeln!(out, "    any other path is not found")?;
     }
     Ok(())
+}
+
+/// Who may call a route that needs a session.
+fn caller(route: &Route) -> String {
+    let mut out = "signed in".to_owned();
+    let Some(demands) = route.demands.as_deref().map(|demands| &demands.wanted) else {
+        return out;
+    };
+    if !demands.acr.is_empty() {
+        out.push_str(&format!(", acr {}", demands.acr.join(" or ")));
+    }
+    if let Some(age) = demands.max_age {
+        out.push_str(&format!(", within {}", shown(age)));
+    }
+    if !demands.scopes.is_empty() {
+        out.push_str(&format!(", scopes {}", demands.scopes.join(" ")));
+    }
+    for (name, values) in &demands.claims {
+        out.push_str(&format!(", {name} {}", values.join(" or ")));
+    }
+    out
 }
 
 fn methods(route: &Route) -> String {

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use coatroom_core::assurance::DemandsConfig;
 use coatroom_core::config::{
     AgentLimitsConfig, Application, ApplicationConfig, FilesConfig, HstsConfig, Problem, ProviderConfig,
     RateLimitConfig, RouteConfig, RouteLimitConfig, RouteTargetConfig, SessionConfig, policy_weaknesses,
@@ -298,8 +299,18 @@ fn route(
         upstream,
         rate_limit: route.rate_limit.as_ref().map(route_limit),
         forwarded: route.forwarded,
+        require: route.require.map(demands),
         files,
     })
+}
+
+fn demands(written: schema::Require) -> DemandsConfig {
+    DemandsConfig {
+        acr: written.acr.unwrap_or_default(),
+        max_age: written.max_age.map(seconds),
+        scopes: written.scopes.unwrap_or_default(),
+        claims: written.claims.map_or_else(Vec::new, |Named(pairs)| pairs),
+    }
 }
 
 fn rate_limit(written: &schema::RateLimit) -> RateLimitConfig {

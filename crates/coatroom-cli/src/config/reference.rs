@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::json_schema::{resolved, schema};
 use super::mask::REFERENCES;
 use super::schema::{
-    App, Connections, File, Log, Login, Provider, RateLimit, RateLimits, Route, RouteLimit, Session,
+    App, Connections, File, Log, Login, Provider, RateLimit, RateLimits, Require, Route, RouteLimit, Session,
 };
 use super::schema_tls::{Certificate, Hsts, Tls};
 use super::store::Store;
@@ -174,6 +174,14 @@ fn sections() -> Vec<Section> {
             "rate_limit.",
             "route-limit-",
             keys_of::<RouteLimit>(),
+        ),
+        section(
+            "Demands of a route",
+            "Require",
+            "Below a route's `require`.",
+            "require.",
+            "require-",
+            keys_of::<Require>(),
         ),
         section(
             "Reference",

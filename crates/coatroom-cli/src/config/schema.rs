@@ -14,19 +14,23 @@ use coatroom_core::config::defaults;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub(crate) use demands::Require;
 pub(crate) use limits::{
     BODY_TIMEOUT, Connections, MOST_CONNECTIONS, PeerHeader, RateLimit, RateLimits, RouteLimit, WRITE_TIMEOUT,
 };
+pub(crate) use session::Session;
 
 use super::schema_tls::{HstsSetting, TlsSetting};
 use super::secret::Reference;
-use super::store::{COOKIE, StoreSetting};
+use super::store::StoreSetting;
 use super::upstream::{Addresses, HealthCheck, UpstreamTls};
 use super::values::{
     Interval, Listen, Mode, Named, NotYet, Size, WholeSeconds, Written, shown, size_shown, written,
 };
 
+mod demands;
 mod limits;
+mod session;
 
 /// A Coatroom configuration file.
 ///
@@ -285,38 +289,6 @@ pub(crate) struct ClientAuth(pub(crate) Option<&'static str>);
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ResponseMode;
 
-/// A session's limits and claims.
-#[derive(Deserialize, JsonSchema, Default)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Session {
-    /// Where sessions are kept: `cookie`, in sealed cookies and nowhere else, or a store (`memory`, which
-    /// is this process', `sqlite:FILE`, `postgres://…`, `redis://…`), for which the cookie holds a handle.
-    #[schemars(extend("default" = COOKIE))]
-    pub(crate) store: Option<StoreSetting>,
-    /// With `store: cookie`: a store for what has ended and for the memory of refreshes, shared by all
-    /// replicas. Default: each process has its own memory of refreshes, and what ended is known to the browser alone.
-    #[schemars(extend("not" = {"const": COOKIE}))]
-    pub(crate) revocation_store: Option<StoreSetting>,
-    /// A session ends this long after the last sign of the user, at the latest; where sessions are in
-    /// cookies, half as long at the earliest. Whole seconds, at least `1m`.
-    #[schemars(extend("default" = shown(defaults::IDLE)))]
-    pub(crate) idle: Option<WholeSeconds>,
-    /// A session ends this long after the sign-in, whatever happens. Whole seconds, at least `idle`, at
-    /// most `400d`.
-    #[schemars(extend("default" = shown(defaults::ABSOLUTE)))]
-    pub(crate) absolute: Option<WholeSeconds>,
-    /// The life of an access token for which the provider sends no `expires_in` (RFC 6749 §5.1). Whole
-    /// seconds, at least `1s`.
-    #[schemars(extend("default" = shown(defaults::TOKEN_LIFE)))]
-    pub(crate) default_token_life: Option<WholeSeconds>,
-    /// Which claims of the ID token `session` answers to the SPA. Default: all but `nonce`, `at_hash`,
-    /// `c_hash` and `s_hash`.
-    pub(crate) claims: Option<Vec<String>>,
-    #[serde(rename = "revocable")]
-    #[schemars(skip)]
-    _revocable: Option<NotYet>,
-}
-
 /// One route: exactly one target, and who may call it.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -390,6 +362,9 @@ pub(crate) struct Route {
     pub(crate) http2: Option<bool>,
     /// How often the route may be called, before it answers 429. Default: no limit.
     pub(crate) rate_limit: Option<RouteLimit>,
+    /// What the route demands of a session beyond being there: how strongly and how lately the user
+    /// signed in (RFC 9470), scopes, claims. Default: nothing.
+    pub(crate) require: Option<Require>,
     /// Whether the upstream also gets `Forwarded` (RFC 7239), beside `X-Forwarded-For`, `-Host` and
     /// `-Proto`.
     #[serde(default)]
@@ -671,7 +646,8 @@ apps:
               idle_timeout: 5m, total_timeout: 1h, max_concurrent: 100, http2: true,
               health_check: {path: /healthz, interval: 5s, timeout: 2s, healthy_threshold: 2, unhealthy_threshold: 3},
               upstream_tls: {ca: {file: a}, certificate: {file: b}, key: {file: c}, server_name: d},
-              rate_limit: {requests: 1, per: 1m, burst: 5, by: session}, forwarded: true}
+              rate_limit: {requests: 1, per: 1m, burst: 5, by: session}, forwarded: true,
+              require: {acr: [gold], max_age: 5m, scopes: [openid], claims: {role: [admin]}}}
       /many/: {upstream: [https://a, https://b]}
       /: {static: dist, allowed_sources: {img-src: ['https:']}, headers: {x-a: b},
           danger_no_content_security_policy: false, content_security_policy: default-src 'self'}

@@ -4,6 +4,7 @@
 //! problem here rather than a riddle later.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderName, Method};
 use url::Url;
@@ -14,6 +15,7 @@ use super::files::{Has, check_files};
 use super::limits::check_route_limit;
 use super::upstream::{UpstreamConfig, check_call_limits, check_no_upstream, check_upstreams};
 use super::{Auth, Origin, Route, RouteConfig, RouteTarget, RouteTargetConfig, defaults, is_loopback};
+use crate::assurance::{self, DemandsConfig};
 use crate::cookie::is_ours;
 use crate::route::{self, NormalPath, RoutePrefix};
 
@@ -51,7 +53,12 @@ pub(super) fn check_routes(
         routes.push((at, route));
     }
     routes.sort_by_key(|(_, route)| std::cmp::Reverse(route.prefix.as_str().len()));
-    let (paths, routes): (Vec<String>, Vec<Route>) = routes.into_iter().unzip();
+    let (paths, mut routes): (Vec<String>, Vec<Route>) = routes.into_iter().unzip();
+    let wanted = |route: &Route| route.demands.as_ref().map(|demands| demands.wanted.clone());
+    let demands = assurance::number(routes.iter().map(wanted).collect());
+    for (route, demands) in routes.iter_mut().zip(demands) {
+        route.demands = demands.map(Arc::new);
+    }
     for (index, (at, route)) in paths.iter().zip(&routes).enumerate() {
         let unusable = NormalPath::parse(route.prefix.as_str()).map_or(true, |path| {
             base_path.is_some_and(|base_path| route::has_other_reading(base_path, &routes, index, &path))
@@ -152,6 +159,9 @@ fn check_route(
     );
     let limits = check_call_limits(path, &written.upstream, problems);
     let rate_limit = check_route_limit(path, written.rate_limit.as_ref(), auth, problems);
+    let demands = written
+        .require
+        .filter(|wanted| check_demands(path, wanted, auth, problems));
     if problems.0.len() > before {
         return None;
     }
@@ -169,9 +179,60 @@ fn check_route(
         timeout,
         limits,
         rate_limit,
+        // numbered once all are known
+        demands: assurance::number(vec![demands]).pop().flatten().map(Arc::new),
         forwarded: written.forwarded,
         files,
     })
+}
+
+/// Whether demands can be met by anybody, and mean something on such a route.
+fn check_demands(path: &str, wanted: &DemandsConfig, auth: Auth, problems: &mut Problems) -> bool {
+    let at = ["routes", path, "require"];
+    if auth != Auth::Required {
+        problems.add(
+            &at,
+            "only a route that needs a session can demand something of it",
+            "auth: required",
+        );
+        return false;
+    }
+    if *wanted == DemandsConfig::default() {
+        problems.add(&at, "nothing is demanded", "require: {max_age: 10m}");
+        return false;
+    }
+    if wanted.max_age.is_some_and(|age| age < Duration::from_secs(1)) {
+        problems.add(
+            &["routes", path, "require", "max_age"],
+            "nobody has signed in less than a second ago",
+            "max_age: 10m",
+        );
+    }
+    let is_word = |text: &String| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_graphic() && !b"\"\\".contains(&b))
+    };
+    for (name, words) in [("acr", &wanted.acr), ("scopes", &wanted.scopes)] {
+        if !words.iter().all(is_word) {
+            problems.add(
+                &["routes", path, "require", name],
+                "expected a list of values without blanks, quotes and backslashes",
+                format!("{name}: [a, b]"),
+            );
+        }
+    }
+    for (name, values) in &wanted.claims {
+        if name.is_empty() || values.is_empty() {
+            problems.add(
+                &["routes", path, "require", "claims", name],
+                "expected a claim of the ID token and the values that pass",
+                "claims: {role: [admin]}",
+            );
+        }
+    }
+    true
 }
 
 fn check_target(
@@ -625,6 +686,45 @@ mod tests {
         ];
         for (name, route, expected) in rows {
             assert_eq!(places(vec![route]), *expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn rules_that_nobody_can_mean_are_refused() {
+        let lately = |seconds| DemandsConfig {
+            max_age: Some(Duration::from_secs(seconds)),
+            ..DemandsConfig::default()
+        };
+        let claim = |name: &str, values: &[&str]| DemandsConfig {
+            claims: vec![(
+                name.to_owned(),
+                values.iter().map(|&value| value.to_owned()).collect(),
+            )],
+            ..DemandsConfig::default()
+        };
+        let acr = |value: &str| DemandsConfig {
+            acr: vec![value.to_owned()],
+            ..DemandsConfig::default()
+        };
+        for (auth, require, good) in [
+            (None, lately(60), true),
+            (Some("required"), claim("role", &["a"]), true),
+            (Some("optional"), lately(60), false),
+            (Some("none"), lately(60), false),
+            (None, DemandsConfig::default(), false),
+            (None, lately(0), false),
+            (None, claim("role", &[]), false),
+            (None, claim("", &["a"]), false),
+            (None, acr("two words"), false),
+            (None, acr(""), false),
+            (None, acr("a\"b"), false),
+        ] {
+            let mut config = config();
+            config.routes.push(RouteConfig {
+                require: Some(require.clone()),
+                ..upstream("/strict/", "http://127.0.0.1:5000", auth)
+            });
+            assert_eq!(config.check().is_ok(), good, "{auth:?} {require:?}");
         }
     }
 }

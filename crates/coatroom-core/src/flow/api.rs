@@ -210,6 +210,7 @@ impl<'a, K: Opens> Proxy<'a, K> {
         match self.anchor(&jar, now, memo)? {
             Visible::Anchor(anchor) if anchor.honoured_until > now => {
                 let known = known.filter(|known| known.id == anchor.id);
+                let in_store = matches!(anchor.holds, Holds::Handle(_));
                 let judged = match (anchor.holds, &anchor.facts) {
                     (Holds::Token(authorization), None) => Judged::Forward(authorization, None, None),
                     // a store that the configuration does not name any more has no say
@@ -230,6 +231,22 @@ impl<'a, K: Opens> Proxy<'a, K> {
                     }
                     (Holds::Handle(handle), _) => self.by_record(anchor.id, &handle, known, memo, now),
                 };
+                if let Some(demands) = route.demands.as_deref() {
+                    let live = known
+                        .or_else(|| memo.known(anchor.id, now))
+                        .map(|known| &known.state);
+                    let assurance = match (anchor.assurance.as_deref(), live) {
+                        (_, Some(Known::Live(live))) => live.assurance.as_deref(),
+                        (assurance, _) => assurance,
+                    };
+                    if matches!(judged, Judged::Forward(..)) {
+                        // made under another configuration: a refresh makes it anew
+                        if !in_store && !demands.knows(assurance) {
+                            return Err(Error::AccessTokenExpired);
+                        }
+                        demands.check(assurance, now)?;
+                    }
+                }
                 let (authorization, times, chore) = match judged {
                     Judged::Forward(authorization, times, chore) => (authorization, times, chore),
                     Judged::Lookup(lookup) => return Ok(Outcome::Lookup(lookup)),
@@ -295,7 +312,7 @@ impl<'a, K: Opens> Proxy<'a, K> {
         if idle_until <= now {
             return Judged::Ended("idle limit");
         }
-        if live.access_expires_at <= now && !live.just_renewed {
+        if (live.access_expires_at <= now || live.judged_by_others) && !live.just_renewed {
             return Judged::Lookup(Lookup::record_of(id, handle, self.app, true));
         }
         let renew = live.refresh_at <= now && !live.renewing;

@@ -5,10 +5,12 @@
 //! whose record is gone has ended. Nothing here reads a store, and a store is never believed about
 //! who somebody is: parts open under our keys and the cookie's handle alone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 
+use crate::assurance::{Assurance, Demands};
 use crate::config::{Application, SessionStorage};
 use crate::cookie::Kind;
 use crate::flow::names::OwnerKey;
@@ -229,7 +231,9 @@ impl KnownSession {
             Known::Live(live) => live,
             Known::Clear | Known::Ended(_) => return false,
         };
-        live.access_expires_at <= now && live.ends_at > now && live.last_active.plus(live.idle) > now
+        (live.access_expires_at <= now || live.judged_by_others)
+            && live.ends_at > now
+            && live.last_active.plus(live.idle) > now
     }
 
     /// Whether its tokens are near enough to their end to be renewed beside a call.
@@ -283,6 +287,10 @@ pub(crate) struct Live {
     pub(crate) just_renewed: bool,
     /// Somebody of this core asked for new tokens a moment ago.
     pub(crate) renewing: bool,
+    /// How the user authenticated, in the terms of what the routes demanded when it was written.
+    pub(crate) assurance: Option<Arc<Assurance>>,
+    /// They demand something else now, and new tokens would be judged by that.
+    pub(crate) judged_by_others: bool,
 }
 
 /// What the record, if there is one, says of the session that was looked up.
@@ -308,6 +316,9 @@ pub(crate) fn answered_by_record(
                     idle: part.idle,
                     just_renewed: false,
                     renewing: false,
+                    judged_by_others: part.refresh_at != UnixTime(u64::MAX)
+                        && demands(app).is_some_and(|demands| !demands.knows(part.assurance.as_ref())),
+                    assurance: part.assurance.map(Arc::new),
                 })
             }),
         _ => Known::Ended(GONE),
@@ -318,6 +329,11 @@ pub(crate) fn answered_by_record(
         read_at: now,
         state,
     }
+}
+
+/// What one of an application's routes demands, if any does: all know the same rules.
+fn demands(app: &Application) -> Option<&Demands> {
+    app.routes.iter().rev().find_map(|route| route.demands.as_deref())
 }
 
 /// The names under which a session in cookies may be marked as ended.

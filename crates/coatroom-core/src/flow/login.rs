@@ -271,12 +271,8 @@ impl Handler {
     /// # Errors
     /// [`Error::Bug`] if the URL does not fit into a header.
     pub fn sign_in_failed(&self, refusal: Refusal) -> Result<AgentResponse, Refusal> {
-        let code = match &refusal.error {
-            Error::AuthorizationFailed {
-                provider_error: Some(code),
-            } => code,
-            other => other.answer().code,
-        };
+        let error = &refusal.error;
+        let code = error.provider_error().unwrap_or_else(|| error.answer().code);
         let answer =
             AgentResponse::see_other(login_error_url(&self.app, code).as_str(), refusal.set_cookies)?;
         Ok(AgentResponse {
@@ -339,6 +335,9 @@ impl Handler {
             tombstones: beginning.tombstones.clone(),
             issuer: Some(issuer_digest(&self.provider.issuer)),
             records: beginning.records.clone(),
+            acr_values: beginning.requested.get("acr_values").map(str::to_owned),
+            max_age: self.max_age_of(&beginning.requested),
+            scope: beginning.requested.get("scope").map(str::to_owned),
         };
         let url = AuthorizationRequest {
             redirect_uri: &self.redirect_uri(),
@@ -359,6 +358,15 @@ impl Handler {
         )?;
         set_cookies.extend(self.drop_oldest_pending(jar, context.now));
         Ok((url, set_cookies))
+    }
+
+    /// What `max_age` the request has: the caller's, or the configuration's.
+    fn max_age_of(&self, requested: &RequestedParameters) -> Option<u64> {
+        let mut fixed = self.provider.authorization_parameters.iter();
+        let fixed = fixed
+            .find(|(name, _)| name == "max_age")
+            .map(|(_, value)| value.as_str());
+        fixed.or_else(|| requested.get("max_age"))?.parse().ok()
     }
 
     /// Clears pending sign-ins until one more fits, the oldest first; what does not open goes before.

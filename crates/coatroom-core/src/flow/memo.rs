@@ -173,6 +173,7 @@ mod tests {
 
     fn anchor(number: u8) -> ApiAnchor {
         ApiAnchor {
+            assurance: None,
             id: SessionId([number; 16]),
             ends_at: UnixTime(u64::MAX),
             honoured_until: UnixTime(u64::MAX),

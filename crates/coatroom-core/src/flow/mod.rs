@@ -34,4 +34,5 @@ pub use memo::AnchorMemo;
 pub use provider_logout::{LogoutNotice, Once, Owner, ProviderLogout};
 pub use refresh::{Follow, IdToken, Redemption, Refresh, Refreshed};
 pub use sessions::SessionsOf;
+pub(crate) use status::claims_of;
 pub use stored::{StoredRefresh, StoredSession};

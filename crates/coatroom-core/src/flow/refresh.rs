@@ -66,6 +66,7 @@ pub struct Redemption {
     refresh_token: Secret,
     refresh_expires_at: Option<UnixTime>,
     id_token: Secret,
+    scope: Option<String>,
 }
 
 /// Where the memory leads.
@@ -282,9 +283,12 @@ impl Handler {
         let request = token::refresh_request(&token, None, &self.provider, context)?;
         let (provider, default_life) = (self.provider.clone(), self.app.session.default_token_life);
         let old_id_token = redemption.id_token.clone();
+        let old_scope = redemption.scope.clone();
         Ok(Step::send(request, move |reply, context| {
             let mut response =
                 token::parse_token_reply(&reply).map_err(|failure| failure.into_error(Error::GrantEnded))?;
+            // RFC 6749 §6: as before, where it does not say
+            response.scope = response.scope.or(old_scope);
             if response.refresh_token.is_none() {
                 // RFC 6749 §6: without a new one the old one stays valid, and expires when it would
                 response.refresh_token = Some(token);
@@ -335,11 +339,8 @@ impl Handler {
         let jar = self.jar(seen);
         match outcome {
             Ok(refreshed) => {
-                let mut session = Session {
-                    tokens: refreshed.tokens,
-                    written_at: context.now,
-                    ..refresh.session.clone()
-                };
+                let mut session = refresh.session.with_tokens(refreshed.tokens);
+                session.written_at = context.now;
                 if refresh.activity == Activity::User {
                     session.last_active = context.now;
                 }
@@ -425,6 +426,7 @@ impl Redemption {
             refresh_token: session.tokens.refresh_token.clone()?,
             refresh_expires_at: session.tokens.refresh_expires_at,
             id_token: session.tokens.id_token.clone(),
+            scope: session.tokens.scope.clone(),
         })
     }
 }

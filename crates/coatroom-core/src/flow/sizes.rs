@@ -8,6 +8,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::assurance::Authentication;
 use crate::config::testing::{checked, config};
 use crate::cookie::Jar;
 use crate::handler::Handler;
@@ -58,12 +59,14 @@ fn the_table_in_design_md_is_what_the_cookies_weigh() {
             last_active: UnixTime(1_800_000_000),
             written_at: UnixTime(1_800_000_000),
             login_state: [3; 8],
+            authentication: Authentication::default(),
             tokens: Tokens {
                 access_token,
                 access_expires_at: UnixTime(1_800_000_300),
                 refresh_token: Some(Secret::new(URL_SAFE_NO_PAD.encode(random::<32>(rng)))),
                 refresh_expires_at: Some(UnixTime(1_800_086_400)),
                 id_token: jwt(1024, rng),
+                scope: None,
             },
             kept: None,
         };

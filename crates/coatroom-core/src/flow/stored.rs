@@ -185,10 +185,9 @@ impl Handler {
             key: stored.key,
             metadata: stored.metadata.clone(),
             session: Session {
-                tokens: refreshed.tokens().clone(),
                 written_at: now,
                 kept,
-                ..stored.session.clone()
+                ..stored.session.with_tokens(refreshed.tokens().clone())
             },
         }
     }
@@ -218,6 +217,7 @@ impl Handler {
             .as_ref()
             .ok_or(Error::Bug("a session without a handle has no record"))?;
         let limits = &self.app.session;
+        let assurance = self.assurance_of(session);
         let mut seal = |part, plaintext: &[u8]| {
             self.keys
                 .seal_part(part, &kept.handle, &self.app.id, plaintext, rng)
@@ -226,7 +226,10 @@ impl Handler {
             record: Record {
                 version: kept.version,
                 last_active: session.last_active,
-                access: seal(Part::Access, &session.encode_access_part(limits)),
+                access: seal(
+                    Part::Access,
+                    &session.encode_access_part(limits, assurance.as_ref()),
+                ),
                 agent: seal(Part::Agent, &session.encode_session()),
                 metadata,
             },

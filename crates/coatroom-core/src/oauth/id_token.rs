@@ -61,6 +61,13 @@ pub(crate) struct Verified {
     claims: Map<String, Value>,
 }
 
+impl Verified {
+    /// All of them.
+    pub(crate) fn claims(&self) -> &Map<String, Value> {
+        &self.claims
+    }
+}
+
 /// Verifies an ID token (OIDC Core §3.1.3.7).
 ///
 /// # Errors

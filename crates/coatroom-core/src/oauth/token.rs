@@ -73,6 +73,8 @@ pub(crate) struct TokenResponse {
     pub(crate) refresh_expires_in: Option<u64>,
     /// The ID token, unverified.
     pub(crate) id_token: Option<Secret>,
+    /// The scopes that were granted; none: as asked for (RFC 6749 §5.1).
+    pub(crate) scope: Option<String>,
 }
 
 /// Why there are no tokens.
@@ -169,6 +171,7 @@ struct Members {
     refresh_expires_in: Member,
     refresh_token_expires_in: Member,
     id_token: Member,
+    scope: Member,
     error: Member,
 }
 
@@ -214,6 +217,12 @@ impl Members {
             id_token: self
                 .id_token
                 .into_token("`id_token` is not a string of ascii characters")?,
+            // some providers send a list; what cannot be read grants nothing that a route could demand
+            scope: match self.scope {
+                Member::Absent => None,
+                Member::Text(scope) => Some(scope.expose().to_owned()),
+                Member::Number(_) | Member::Other => Some(String::new()),
+            },
         })
     }
 }
@@ -279,6 +288,7 @@ impl<'de> Deserialize<'de> for Members {
                         "refresh_token_expires_in" => Some(&mut members.refresh_token_expires_in),
                         "refresh_token" => Some(&mut members.refresh_token),
                         "id_token" => Some(&mut members.id_token),
+                        "scope" => Some(&mut members.scope),
                         "error" => Some(&mut members.error),
                         _ => None,
                     };

@@ -37,6 +37,12 @@ pub(crate) struct LoginTransaction {
     pub(crate) issuer: Option<[u8; 8]>,
     /// The stored records of the sessions that end.
     pub(crate) records: Vec<RecordKey>,
+    /// What the caller asked for, as it was sent: one of these authentication context classes.
+    pub(crate) acr_values: Option<String>,
+    /// What was asked for: how long ago the user may have authenticated, in seconds.
+    pub(crate) max_age: Option<u64>,
+    /// The scopes that were asked for, if fewer than the configured ones.
+    pub(crate) scope: Option<String>,
 }
 
 impl LoginTransaction {
@@ -53,6 +59,9 @@ impl LoginTransaction {
             tombstones: self.tombstones.record(),
             issuer: self.issuer.map(ByteArray::from),
             records: self.records.iter().map(|key| ByteArray::from(key.0)).collect(),
+            acr_values: self.acr_values.clone(),
+            max_age: self.max_age,
+            scope: self.scope.clone(),
         })
     }
 
@@ -70,6 +79,9 @@ impl LoginTransaction {
             tombstones: Tombstones::from_record(&record.tombstones),
             issuer: record.issuer.map(|issuer| *issuer),
             records: record.records.iter().map(|key| RecordKey(**key)).collect(),
+            acr_values: record.acr_values,
+            max_age: record.max_age,
+            scope: record.scope,
         })
     }
 
@@ -143,6 +155,12 @@ struct LoginRecord<'a> {
     issuer: Option<ByteArray<8>>,
     #[cbor(n(10), default)]
     records: Vec<ByteArray<32>>,
+    #[n(11)]
+    acr_values: Option<String>,
+    #[n(12)]
+    max_age: Option<u64>,
+    #[n(13)]
+    scope: Option<String>,
 }
 
 #[derive(Encode, Decode, CborLen)]

@@ -21,6 +21,7 @@ mod revocations;
 mod secrets;
 mod sign_in;
 mod sign_out;
+mod step_up;
 mod store_contract;
 #[cfg(all(feature = "postgres", feature = "sqlite"))]
 mod store_figures;

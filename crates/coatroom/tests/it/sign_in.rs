@@ -498,6 +498,7 @@ async fn signing_in_again_ends_the_old_session() {
 #[tokio::test]
 async fn a_step_up_finished_by_another_user_is_refused() {
     let rig = Rig::with(|config| config.login_callback = Some("/signed-in".to_owned())).await;
+    rig.provider.script().claims = json!({"acr": "gold"});
     let mut browser = rig.browser();
     for (user, status) in [("alice", StatusCode::OK), ("bob", StatusCode::BAD_REQUEST)] {
         let started = browser

@@ -322,7 +322,8 @@ impl StoredCookie {
 }
 
 /// The table of the interface: code and status.
-const ERRORS: [(&str, u16); 21] = [
+const ERRORS: [(&str, u16); 22] = [
+    ("insufficient_user_authentication", 401),
     ("invalid_request", 400),
     ("login_state_invalid", 400),
     ("authorization_failed", 400),

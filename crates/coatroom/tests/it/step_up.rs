@@ -1,0 +1,263 @@
+//! Step-up (RFC 9470): routes that demand a stronger or a later sign-in, and sign-ins that are held
+//! to what was asked.
+
+use std::time::Duration;
+
+use coatroom::clock::Clock as _;
+use coatroom_core::assurance::DemandsConfig;
+use coatroom_core::config::{ApplicationConfig, RouteConfig, RouteTargetConfig, SessionStorage};
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::browser::{Answer, Browser, Site};
+use crate::support::{Rig, START, store_settings};
+
+/// An API of which parts demand more.
+fn demanding(config: &mut ApplicationConfig) {
+    let route = |path: &str, require: DemandsConfig| {
+        let mut route = RouteConfig::new(path, RouteTargetConfig::Inner);
+        route.require = Some(require);
+        route
+    };
+    let acr = vec!["gold".to_owned()];
+    config.routes.extend([
+        route(
+            "/gold/",
+            DemandsConfig {
+                acr,
+                ..DemandsConfig::default()
+            },
+        ),
+        route(
+            "/lately/",
+            DemandsConfig {
+                max_age: Some(Duration::from_secs(120)),
+                ..DemandsConfig::default()
+            },
+        ),
+        route(
+            "/admin/",
+            DemandsConfig {
+                claims: vec![("role".to_owned(), vec!["admin".to_owned()])],
+                ..DemandsConfig::default()
+            },
+        ),
+        route(
+            "/write/",
+            DemandsConfig {
+                scopes: vec!["write".to_owned()],
+                ..DemandsConfig::default()
+            },
+        ),
+    ]);
+}
+
+async fn worlds() -> Vec<(&'static str, Rig)> {
+    let stored = SessionStorage::Store(Box::new(store_settings()));
+    let base = Rig::with(|_| {}).await;
+    vec![
+        ("cookies", base.replica_with(base.storage(), demanding)),
+        ("store", base.replica_with(stored, demanding)),
+    ]
+}
+
+async fn call(browser: &mut Browser, path: &str) -> Answer {
+    browser.fetch(Method::GET, path, "").await
+}
+
+fn challenge(answer: &Answer) -> &str {
+    answer.headers["www-authenticate"].to_str().expect("ASCII")
+}
+
+/// Signs in with these parameters; the answer of the callback.
+async fn step_up(browser: &mut Browser, rig: &Rig, parameters: &str, user: &str) -> Answer {
+    let started = browser.fetch(Method::POST, "/auth/login/start", parameters).await;
+    let url = started.json()["authorization_url"]
+        .as_str()
+        .expect("a URL")
+        .to_owned();
+    let query = rig.provider.approve(&url, user);
+    browser
+        .navigate(&format!("/auth/callback?{query}"), Site::Cross)
+        .await
+}
+
+#[tokio::test]
+async fn a_route_demands_more_and_a_step_up_gives_it() {
+    for (world, rig) in worlds().await {
+        let now = rig.clock.now().0;
+        let mut browser = rig.browser();
+        rig.provider.script().claims = json!({"acr": "bronze", "auth_time": now - 600});
+        browser.sign_in(&rig.provider, "alice").await;
+        assert_eq!(
+            call(&mut browser, "/api/x").await.status,
+            StatusCode::OK,
+            "{world}"
+        );
+        let refused = call(&mut browser, "/gold/x").await;
+        assert_eq!(refused.status, StatusCode::UNAUTHORIZED, "{world}");
+        assert_eq!(refused.error_code(), "insufficient_user_authentication");
+        assert_eq!(
+            challenge(&refused),
+            "Bearer error=\"insufficient_user_authentication\", acr_values=\"gold\""
+        );
+        let refused = call(&mut browser, "/lately/x").await;
+        assert_eq!(
+            challenge(&refused),
+            "Bearer error=\"insufficient_user_authentication\", max_age=\"120\""
+        );
+        rig.provider.script().claims = json!({"acr": "gold", "auth_time": now});
+        let answer = step_up(&mut browser, &rig, "acr_values=gold&max_age=120", "alice").await;
+        assert_eq!(answer.location(), "https://shop.example/", "{world}");
+        for path in ["/gold/x", "/lately/x"] {
+            assert_eq!(
+                call(&mut browser, path).await.status,
+                StatusCode::OK,
+                "{world} {path}"
+            );
+        }
+        // a refreshed ID token that says nothing of it changes nothing, and time goes on
+        rig.provider.script().claims = json!({});
+        rig.clock.advance(Duration::from_secs(100));
+        let refreshed = browser.fetch(Method::POST, "/auth/refresh", "").await;
+        assert_eq!(refreshed.status, StatusCode::OK, "{world}");
+        assert_eq!(
+            call(&mut browser, "/gold/x").await.status,
+            StatusCode::OK,
+            "{world}"
+        );
+        assert_eq!(
+            call(&mut browser, "/lately/x").await.status,
+            StatusCode::OK,
+            "{world}"
+        );
+        rig.clock.advance(Duration::from_secs(21));
+        assert_eq!(
+            call(&mut browser, "/lately/x").await.error_code(),
+            "insufficient_user_authentication",
+            "{world}"
+        );
+        assert!(browser.is_signed_in().await, "{world}");
+    }
+}
+
+#[tokio::test]
+async fn what_no_sign_in_changes_is_forbidden() {
+    for (world, rig) in worlds().await {
+        let mut browser = rig.browser();
+        rig.provider.script().claims = json!({"role": ["user"]});
+        browser.sign_in(&rig.provider, "alice").await;
+        let refused = call(&mut browser, "/admin/x").await;
+        assert_eq!(
+            (refused.status, refused.error_code()),
+            (StatusCode::FORBIDDEN, "forbidden".to_owned()),
+            "{world}"
+        );
+        let refused = call(&mut browser, "/write/x").await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{world}");
+        assert_eq!(
+            challenge(&refused),
+            "Bearer error=\"insufficient_scope\", scope=\"write\""
+        );
+        rig.provider.script().claims = json!({"role": ["user", "admin"]});
+        let refreshed = browser.fetch(Method::POST, "/auth/refresh", "").await;
+        // for so long a core believes what a store said
+        rig.clock.advance(Duration::from_secs(2));
+        assert_eq!(refreshed.status, StatusCode::OK, "{world}");
+        assert_eq!(
+            call(&mut browser, "/admin/x").await.status,
+            StatusCode::OK,
+            "{world}: a change of roles counts"
+        );
+        assert!(
+            rig.api
+                .seen
+                .lock()
+                .expect("no panic")
+                .iter()
+                .all(|seen| seen.uri.path() != "/write/x")
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_sign_in_is_held_to_what_was_asked() {
+    let cases: [(&str, Value, bool); 9] = [
+        ("acr_values=gold", json!({"acr": "gold"}), true),
+        ("acr_values=silver+gold", json!({"acr": "gold"}), true),
+        ("acr_values=gold", json!({"acr": "silver"}), false),
+        ("acr_values=gold", json!({"acr": "gold plated"}), false),
+        ("acr_values=gold", json!({}), false),
+        ("max_age=60", json!({"auth_time": START.0 - 60}), true),
+        ("max_age=60", json!({"auth_time": START.0 - 71}), false),
+        ("max_age=0", json!({}), false),
+        ("max_age=60", json!({"auth_time": START.0 + 60}), false),
+    ];
+    for (parameters, claims, good) in cases {
+        for (world, rig) in worlds().await {
+            let mut browser = rig.browser();
+            browser.sign_in(&rig.provider, "alice").await;
+            rig.provider.script().claims = claims.clone();
+            let answer = step_up(&mut browser, &rig, parameters, "alice").await;
+            let expected = match good {
+                true => "https://shop.example/",
+                false => "https://shop.example/?login_error=unmet_authentication_requirements",
+            };
+            assert_eq!(answer.location(), expected, "{world} {parameters} {claims}");
+            // whatever came of it, whoever was signed in still is
+            assert_eq!(
+                call(&mut browser, "/api/x").await.status,
+                StatusCode::OK,
+                "{world}"
+            );
+            let refreshed = browser.fetch(Method::POST, "/auth/refresh", "").await;
+            assert_eq!(refreshed.status, StatusCode::OK, "{world} {parameters}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn sessions_from_before_a_rule_are_judged_by_it() {
+    for (number, (world, rig)) in worlds().await.into_iter().enumerate() {
+        let before = rig.replica_with(rig.storage(), |_| {});
+        let mut browser = before.browser();
+        rig.provider.script().claims = json!({"acr": "gold", "role": "admin"});
+        browser.sign_in(&rig.provider, "alice").await;
+        let mut browser = browser.at(rig.service.clone());
+        let first = call(&mut browser, "/gold/x").await;
+        if world == "cookies" {
+            // a refresh writes it anew, as the client does by itself
+            assert_eq!(first.error_code(), "access_token_expired");
+            let refreshed = browser.fetch(Method::POST, "/auth/refresh", "").await;
+            assert_eq!(refreshed.status, StatusCode::OK);
+            assert_eq!(call(&mut browser, "/gold/x").await.status, StatusCode::OK);
+        } else {
+            assert_eq!(first.status, StatusCode::OK, "{world}: {}", first.body);
+        }
+        assert_eq!(
+            call(&mut browser, "/admin/x").await.status,
+            StatusCode::OK,
+            "{world}"
+        );
+        assert_eq!(rig.provider.count("refresh_token", 200), number + 1, "{world}");
+        assert_eq!(rig.provider.count("refresh_token", 400), 0, "{world}");
+    }
+}
+
+#[tokio::test]
+async fn a_narrower_sign_in_grants_no_more() {
+    let base = Rig::with(|_| {}).await;
+    let rig = base.replica_with(base.storage(), |config| {
+        demanding(config);
+        let provider = config.provider.as_mut().expect("an agent");
+        provider.scopes = Some(vec!["openid".to_owned(), "write".to_owned()]);
+    });
+    let mut browser = rig.browser();
+    step_up(&mut browser, &rig, "scope=openid", "alice").await;
+    assert_eq!(call(&mut browser, "/write/x").await.status, StatusCode::FORBIDDEN);
+    let refreshed = browser.fetch(Method::POST, "/auth/refresh", "").await;
+    assert_eq!(refreshed.status, StatusCode::OK);
+    assert_eq!(call(&mut browser, "/write/x").await.status, StatusCode::FORBIDDEN);
+    step_up(&mut browser, &rig, "", "alice").await;
+    assert_eq!(call(&mut browser, "/write/x").await.status, StatusCode::OK);
+}
