@@ -56,6 +56,23 @@ fn the_cores_dependencies_are_a_closed_list() {
 }
 
 #[test]
+fn the_misbehaving_provider_is_for_tests_alone() {
+    let manifest = |name: &str| {
+        let path = crate_folder().join("..").join(name).join("Cargo.toml");
+        fs::read_to_string(path).expect("the manifest")
+    };
+    for name in ["coatroom-core", "coatroom", "coatroom-cli"] {
+        let manifest = manifest(name);
+        let shipped = manifest.split("[dev-dependencies]").next().unwrap_or_default();
+        assert!(!shipped.contains("coatroom-misbehaving"), "{name} ships it");
+    }
+    let own = manifest("coatroom-misbehaving");
+    assert!(own.contains("publish = false"));
+    let dependencies = own.split("[dependencies]").nth(1).unwrap_or_default();
+    assert!(!dependencies.contains("coatroom"), "it knows nothing of ours");
+}
+
+#[test]
 fn secrets_are_exposed_in_few_places() {
     let expected = [
         (
@@ -133,7 +150,12 @@ fn map_of(name: &str) -> String {
 
 #[test]
 fn every_file_is_on_the_map_and_nothing_else_is() {
-    for name in ["coatroom-core", "coatroom", "coatroom-cli"] {
+    for name in [
+        "coatroom-core",
+        "coatroom",
+        "coatroom-cli",
+        "coatroom-misbehaving",
+    ] {
         let map = map_of(name);
         let folder = crate_folder().join("..").join(name);
         for path in sources(&folder.join("src")) {

@@ -241,9 +241,7 @@ impl AuthorizationResponse {
     /// code nor an error; [`Error::LoginStateInvalid`] when it has no `state`.
     pub(crate) fn parse(query_or_form: &str) -> Result<Self, Error> {
         if query_or_form.len() > MAX_RESPONSE_LENGTH {
-            return Err(Error::InvalidRequest(
-                "the authorization response is longer than 16 kib",
-            ));
+            return Err(TOO_LONG);
         }
         Self::from_pairs(form_urlencoded::parse(query_or_form.as_bytes()))
     }
@@ -253,7 +251,13 @@ impl AuthorizationResponse {
         pairs: impl IntoIterator<Item = (N, V)>,
     ) -> Result<Self, Error> {
         let mut known = [const { None::<Secret> }; KNOWN.len()];
+        let mut length = 0_usize;
         for (count, (name, value)) in pairs.into_iter().enumerate() {
+            let pair = name.as_ref().len().saturating_add(value.as_ref().len());
+            length = length.saturating_add(pair);
+            if length > MAX_RESPONSE_LENGTH {
+                return Err(TOO_LONG);
+            }
             if count >= MAX_RESPONSE_PARAMETERS {
                 return Err(Error::InvalidRequest(
                     "the authorization response has more than 64 parameters",
@@ -426,6 +430,7 @@ const REGISTERED_ERRORS: [&str; 19] = [
     "unsupported_response_type",
 ];
 
+const TOO_LONG: Error = Error::InvalidRequest("the authorization response is longer than 16 kib");
 const MAX_REQUESTED_VALUE: usize = 2048;
 const MAX_RESPONSE_LENGTH: usize = 16 * 1024;
 const MAX_RESPONSE_PARAMETERS: usize = 64;
@@ -710,6 +715,19 @@ mod tests {
                 matches!(AuthorizationResponse::parse(query), Err(Error::InvalidRequest(_))),
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn a_response_that_a_page_hands_on_has_the_same_bound() {
+        for (length, good) in [(16_000, true), (17_000, false)] {
+            let padding = "x".repeat(length);
+            let response = AuthorizationResponse::from_pairs([
+                ("code", "a"),
+                ("state", "s"),
+                ("session_state", &padding),
+            ]);
+            assert_eq!(response.is_ok(), good, "{length}");
         }
     }
 

@@ -81,8 +81,11 @@ pub(crate) fn verify(
 ) -> Result<Verified, IdTokenFailure> {
     let invalid = IdTokenFailure::Invalid;
     let Signed {
-        algorithm, claims, ..
+        algorithm,
+        header,
+        claims,
     } = check_signature(raw, keys, metadata)?;
+    check_type(header.get("typ")).map_err(invalid)?;
     check_claims(&claims, expected, metadata, now).map_err(invalid)?;
     if let (Some(hash), Some(token)) = (claims.get("at_hash"), expected.access_token) {
         let expected = at_hash(algorithm, token).ok_or_else(|| invalid("`at_hash` cannot be checked"))?;
@@ -166,6 +169,10 @@ pub(super) fn check_signature(
     if header_members.contains_key("crit") {
         return Err(invalid("its header has `crit`, and no extension is understood"));
     }
+    if header_members.contains_key("b64") {
+        // RFC 7797 §7: never in a JWT, and whoever does not know it would read another payload
+        return Err(invalid("its header has `b64`, which no jwt may have"));
+    }
     let Some(Value::String(alg)) = header_members.get("alg") else {
         return Err(invalid("its header has no `alg`"));
     };
@@ -209,6 +216,22 @@ pub(super) fn check_signature(
     match kid {
         Some(_) if !candidates.is_empty() => Err(invalid("its signature is wrong")),
         Some(_) | None => Err(IdTokenFailure::UnknownKey),
+    }
+}
+
+/// No specification gives ID tokens a type of their own, and providers write what they like; but a
+/// token that says it is of another kind is not taken for one (RFC 8725 §3.11).
+fn check_type(typ: Option<&Value>) -> Result<(), &'static str> {
+    let is_other = |typ: &str| {
+        let typ = typ.strip_prefix("application/").unwrap_or(typ);
+        OTHER_TYPES.contains(&typ)
+    };
+    match typ {
+        Some(Value::String(typ)) if is_other(&typ.to_ascii_lowercase()) => {
+            Err("its `typ` is that of another kind of token")
+        }
+        Some(Value::String(_)) | None => Ok(()),
+        Some(_) => Err("its `typ` is not a string"),
     }
 }
 
@@ -327,6 +350,17 @@ fn at_hash(algorithm: Algorithm, access_token: &Secret) -> Option<String> {
 fn constant_time_eq(a: &str, b: &str) -> bool {
     verify_slices_are_equal(a.as_bytes(), b.as_bytes()).is_ok()
 }
+
+/// What is signed by the same keys and is no ID token: RFC 9068, Back-Channel Logout, RFC 8417, RFC
+/// 9701, RFC 9101, RFC 9449.
+const OTHER_TYPES: [&str; 6] = [
+    "at+jwt",
+    "logout+jwt",
+    "secevent+jwt",
+    "token-introspection+jwt",
+    "oauth-authz-req+jwt",
+    "dpop+jwt",
+];
 
 /// The longest token that is read, in bytes.
 const MAX_TOKEN: usize = 64 * 1024;
@@ -679,8 +713,8 @@ mod tests {
             ("jku", json!("https://evil.example.com/jwks")),
             ("x5u", json!("https://evil.example.com/cert")),
             ("x5c", json!(["MIIB"])),
-            ("typ", json!("at+jwt")),
-            ("typ", Value::Null),
+            ("typ", json!("jwt")),
+            ("typ", json!("id_token+jwt")),
         ] {
             let header = with(name, value.clone());
             assert!(check(&key.sign_as(&header, &claims()), &keys).is_ok(), "{name}");
@@ -694,6 +728,19 @@ mod tests {
             ("crit", json!(["exp"])),
             ("crit", json!([])),
             ("crit", Value::Null),
+            // never in a JWT, whether or not `crit` says so (RFC 7797 §7)
+            ("b64", json!(false)),
+            ("b64", json!(true)),
+            // another kind of token, signed with the same key (RFC 8725 §3.11)
+            ("typ", json!("at+jwt")),
+            ("typ", json!("application/at+jwt")),
+            ("typ", json!("Logout+JWT")),
+            ("typ", json!("secevent+jwt")),
+            ("typ", json!("token-introspection+jwt")),
+            ("typ", json!("oauth-authz-req+jwt")),
+            ("typ", json!("dpop+jwt")),
+            ("typ", json!(["JWT"])),
+            ("typ", Value::Null),
             ("kid", json!(7)),
             ("kid", json!(["k"])),
         ] {

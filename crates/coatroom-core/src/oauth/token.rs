@@ -188,10 +188,19 @@ enum Member {
 
 impl Members {
     fn read(body: &[u8]) -> Option<Self> {
-        serde_json::from_slice(body).ok()
+        // as text: what is skipped in bytes is not looked at, and RFC 8259 §8.1 asks for UTF-8
+        serde_json::from_str(std::str::from_utf8(body).ok()?).ok()
     }
 
     fn into_tokens(self) -> Result<TokenResponse, &'static str> {
+        match &self.error {
+            Member::Absent => {}
+            Member::Text(error) if error.is_empty() => {}
+            // whoever says both cannot be believed in either
+            Member::Text(_) | Member::Number(_) | Member::Other => {
+                return Err("a success that carries an `error`");
+            }
+        }
         match self.token_type {
             Member::Text(kind) if kind.expose().eq_ignore_ascii_case("bearer") => {}
             Member::Text(_) => return Err("`token_type` is not Bearer"),
@@ -472,6 +481,8 @@ mod tests {
             r#"{"access_token":"a","token_type":"bEARER"}"#,
             r#"{"access_token":"a","token_type":"Bearer","expires_in":null,"refresh_token":null,"id_token":null,"scope":null}"#,
             r#"{"access_token":"a","token_type":"Bearer","expires_in":"","refresh_token":"","id_token":"","scope":""}"#,
+            r#"{"access_token":"a","token_type":"Bearer","error":null}"#,
+            r#"{"access_token":"a","token_type":"Bearer","error":""}"#,
         ] {
             let tokens = success(body);
             assert!(tokens.expires_in.is_none() && tokens.refresh_token.is_none());
@@ -557,6 +568,17 @@ mod tests {
                 "twice",
             ),
             ("no type", r#"{"access_token":"a"}"#, "`token_type`"),
+            (
+                "tokens and an error",
+                r#"{"access_token":"a","token_type":"Bearer","error":"x"}"#,
+                "`error`",
+            ),
+            (
+                "tokens and an error object",
+                r#"{"access_token":"a","token_type":"Bearer","error":{"code":1}}"#,
+                "`error`",
+            ),
+            ("an error alone", r#"{"error":"invalid_grant"}"#, "`error`"),
             (
                 "a foreign type",
                 r#"{"access_token":"a","token_type":"MAC"}"#,
@@ -665,6 +687,21 @@ mod tests {
                 Err(other) => panic!("{name}: {other:?}"),
                 Ok(_) => panic!("{name}: accepted"),
             }
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_not_utf8_is_none_wherever_the_byte_is() {
+        for body in [
+            &b"{\"access_token\":\"a\",\"token_type\":\"Bearer\",\"x\":\"\xff\"}"[..],
+            b"{\"access_token\":\"a\xff\",\"token_type\":\"Bearer\"}",
+        ] {
+            let outcome = parse_token_reply(&Reply::Response(ProviderResponse {
+                status: StatusCode::OK,
+                content_type: None,
+                body: body.to_vec().into(),
+            }));
+            assert!(matches!(outcome, Err(TokenFailure::Unusable(_))));
         }
     }
 

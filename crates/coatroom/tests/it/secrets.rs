@@ -11,8 +11,9 @@ use crate::support::browser::{Answer, Browser, Site};
 use crate::support::provider::Fault;
 use crate::support::{CLIENT_SECRET, Rig};
 
+/// What was logged.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(pub(crate) Arc<Mutex<Vec<u8>>>);
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
