@@ -17,13 +17,14 @@ const LOOPBACK = '127.0.0.1';
  * @param {Record<string, string>} [options.headers]
  * @param {string} [options.body]
  * @param {string} [options.ca]
+ * @param {{key: string, cert: string}} [options.certificate] the client's own, in PEM
  * @param {number} [options.timeout] milliseconds
  * @param {boolean} [options.systemResolver] for a server that listens on whatever `localhost` is first
  */
-export function request(url, { method = 'GET', headers = {}, body, ca, timeout = 15_000, systemResolver = false } = {}) {
+export function request(url, { method = 'GET', headers = {}, body, ca, certificate = {}, timeout = 15_000, systemResolver = false } = {}) {
   const client = url.startsWith('https:') ? https : http;
   return new Promise((resolve, reject) => {
-    const outgoing = client.request(url, { method, headers, ca, agent: false, lookup: systemResolver ? undefined : toLoopback }, (response) => {
+    const outgoing = client.request(url, { method, headers, ca, ...certificate, agent: false, lookup: systemResolver ? undefined : toLoopback }, (response) => {
       const chunks = [];
       response.on('data', (chunk) => chunks.push(chunk));
       response.on('error', reject);

@@ -25,11 +25,11 @@ const TEST_TIMEOUT = 90_000;
  * A test with a rig of its own. What Coatroom logged and where the browser stood is told when it fails.
  *
  * @param {string} name a sentence
- * @param {object} options see `Rig.start`; `Rig`: another kind of rig
+ * @param {object} options see `Rig.start`; `Rig`: another kind of rig; `skip`: why it cannot run here
  * @param {(rig: Rig, t: import('node:test').TestContext) => Promise<void>} body
  */
-export function scenario(name, { Rig: Kind = Rig, ...options }, body) {
-  test(name, { timeout: TEST_TIMEOUT }, async (t) => {
+export function scenario(name, { Rig: Kind = Rig, skip = false, ...options }, body) {
+  test(name, { timeout: TEST_TIMEOUT, skip }, async (t) => {
     const rig = new Kind();
     t.after(() => rig.stop());
     await rig.start(options);
@@ -169,11 +169,11 @@ export class Rig {
     };
   }
 
-  async startCoatroom({ configuration, wait }) {
+  async startCoatroom({ configuration, wait, secrets = { SHOP_CLIENT_SECRET: CLIENT_SECRET } }) {
     this.coatroom = await startCoatroom({
       directory: this.directory,
       configuration,
-      secrets: { SHOP_CLIENT_SECRET: CLIENT_SECRET },
+      secrets,
       wait,
     });
     this.onStop(() => this.coatroom.stop());

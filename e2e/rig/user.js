@@ -5,6 +5,7 @@
 // does not let it repeat: an API call once after `access_token_expired`, a refresh when it was told when to come again.
 
 import { Agent, request as httpRequest } from 'node:http';
+import { Agent as TlsAgent, request as httpsRequest } from 'node:https';
 import { setTimeout as pause } from 'node:timers/promises';
 
 const LOOPBACK = '127.0.0.1';
@@ -24,7 +25,9 @@ export class Unexpected extends Error {
 export class User {
   #jar = new Jar();
   #agent;
+  #tlsAgent;
   #timeout;
+  #fillForm;
   #refreshing = null;
   #refreshedAt = 0;
 
@@ -35,10 +38,15 @@ export class User {
    * @param {(event: string) => void} [options.onEvent]
    * @param {number} [options.sockets] requests that are under way at once
    * @param {number} [options.timeout] milliseconds without an answer
+   * @param {(page: object, user: User) => Promise<object>} [options.fillForm] fills in a page of the provider and sends
+   *   it: the answer to that; default: the forms of oidc-provider
+   * @param {string} [options.ca] PEM: whom to trust where an address is `https`
    */
-  constructor({ name, url, onEvent = () => {}, sockets = 6, timeout = TIMEOUT }) {
+  constructor({ name, url, onEvent = () => {}, sockets = 6, timeout = TIMEOUT, fillForm = fillPlainForm, ca }) {
     this.#agent = new Agent({ keepAlive: true, maxSockets: sockets, timeout });
+    this.#tlsAgent = new TlsAgent({ keepAlive: true, maxSockets: sockets, timeout, ca });
     this.#timeout = timeout;
+    this.#fillForm = fillForm;
     this.name = name;
     this.url = url;
     this.onEvent = onEvent;
@@ -66,7 +74,8 @@ export class User {
     let next = url;
     // A sign-in that cannot be finished is begun once more by the agent itself.
     for (let attempt = 0; attempt < 2; attempt += 1) {
-      const answer = await this.navigate('GET', await this.passForms(next));
+      const { href, body } = await this.leave(next);
+      const answer = await this.navigate(body === undefined ? 'GET' : 'POST', href, body);
       const location = new URL(answer.headers.location ?? '/no-location', this.url);
       if (answer.status !== 303 || location.searchParams.has('login_error')) throw new Unexpected(`callback → ${location}`, answer);
       next = location.href;
@@ -86,34 +95,24 @@ export class User {
 
   /** Follows the provider's pages from `url`, forms included; the address at which they lead back, not yet visited. */
   async passForms(url) {
+    return (await this.leave(url)).href;
+  }
+
+  /** As `passForms`: `{href}`, and `body` where the way back is a form that sends itself (form_post). */
+  async leave(url) {
     let answer = await this.navigate('GET', url);
     for (let step = 0; step < MAX_REDIRECTS; step += 1) {
+      const posted = postedBack(answer);
+      if (posted && new URL(posted.href).origin === this.url) return posted;
       if (answer.headers.location) {
         const next = new URL(answer.headers.location, answer.url);
-        if (next.origin === this.url) return next.href;
+        if (next.origin === this.url) return { href: next.href };
         answer = await this.navigate('GET', next.href);
       } else {
-        answer = await this.#submit(answer);
+        answer = await this.#fillForm(answer, this);
       }
     }
     throw new Unexpected('the sign-in does not end', answer);
-  }
-
-  /** The provider's form, filled in and sent. */
-  #submit(page) {
-    const action = /<form[^>]* action="([^"]+)"/.exec(page.text)?.[1];
-    const prompt = /name="prompt" value="(\w+)"/.exec(page.text)?.[1];
-    const xsrf = /name="xsrf" value="(\w+)"/.exec(page.text)?.[1];
-    if (action && xsrf) {
-      return this.navigate('POST', new URL(action, page.url).href, String(new URLSearchParams({ xsrf, logout: 'yes' })));
-    }
-    if (!action || !prompt) throw new Unexpected(`no form at ${page.url.split('?')[0]}`, page);
-    const fields = new URLSearchParams({ prompt });
-    if (prompt === 'login') {
-      fields.set('login', this.name);
-      fields.set('password', 'any password');
-    }
-    return this.navigate('POST', new URL(action, page.url).href, String(fields));
   }
 
   /** One navigation of the address bar or of a form; no redirect is followed. */
@@ -124,6 +123,12 @@ export class User {
       'sec-fetch-mode': 'navigate',
       'sec-fetch-site': 'cross-site',
     });
+  }
+
+  /** One `fetch` of a script of the provider's own page, in JSON. */
+  pageScript(method, url, value) {
+    const body = value === undefined ? undefined : JSON.stringify(value);
+    return this.#send(method, url, body, { accept: 'application/json', 'content-type': 'application/json' });
   }
 
   /** One `fetch` of the application's own script; nothing is repeated. */
@@ -191,6 +196,7 @@ export class User {
 
   close() {
     this.#agent.destroy();
+    this.#tlsAgent.destroy();
   }
 
   #send(method, url, body, headers, signal) {
@@ -202,9 +208,10 @@ export class User {
     if (body !== undefined) headers['content-length'] = String(Buffer.byteLength(body));
     else if (method === 'POST') headers['content-length'] = '0';
     return new Promise((resolve, reject) => {
-      const outgoing = httpRequest(target, {
+      const isTls = target.protocol === 'https:';
+      const outgoing = (isTls ? httpsRequest : httpRequest)(target, {
         method,
-        agent: this.#agent,
+        agent: isTls ? this.#tlsAgent : this.#agent,
         signal,
         headers: { host: target.host, ...headers, ...(cookies ? { cookie: cookies } : {}) },
         lookup: (_name, { all }, found) => (all ? found(null, [{ address: LOOPBACK, family: 4 }]) : found(null, LOOPBACK, 4)),
@@ -226,6 +233,34 @@ export class User {
       outgoing.end(body);
     });
   }
+}
+
+/** The form of hidden fields in a page of `form_post` (OAuth 2.0 Form Post Response Mode), or null. */
+function postedBack({ text, url }) {
+  const action = /<form method="post" action="([^"]+)"/.exec(text)?.[1];
+  if (!action) return null;
+  const fields = [...text.matchAll(/<input type="hidden" name="([^"]+)" value="([^"]*)"/g)];
+  const plain = (value) => value.replace(/&#(\d+);/g, (_all, code) => String.fromCharCode(code))
+    .replaceAll('&quot;', '"').replaceAll('&lt;', '<').replaceAll('&gt;', '>').replaceAll('&amp;', '&');
+  const body = new URLSearchParams(fields.map(([, name, value]) => [plain(name), plain(value)]));
+  return { href: new URL(plain(action), url).href, body: String(body) };
+}
+
+/** The forms of oidc-provider's development pages: login, consent, sign-out. */
+function fillPlainForm(page, user) {
+  const action = /<form[^>]* action="([^"]+)"/.exec(page.text)?.[1];
+  const prompt = /name="prompt" value="(\w+)"/.exec(page.text)?.[1];
+  const xsrf = /name="xsrf" value="(\w+)"/.exec(page.text)?.[1];
+  if (action && xsrf) {
+    return user.navigate('POST', new URL(action, page.url).href, String(new URLSearchParams({ xsrf, logout: 'yes' })));
+  }
+  if (!action || !prompt) throw new Unexpected(`no form at ${page.url.split('?')[0]}`, page);
+  const fields = new URLSearchParams({ prompt });
+  if (prompt === 'login') {
+    fields.set('login', user.name);
+    fields.set('password', 'any password');
+  }
+  return user.navigate('POST', new URL(action, page.url).href, String(fields));
 }
 
 function expect(status, what, answer) {

@@ -1,4 +1,4 @@
-// One server process of a store: started in a folder of its own, waited for, ended by its id.
+// One server process, of a store or a provider: started in a folder of its own, waited for, ended by its id.
 //
 // It never daemonises, never ends a process that it did not start, and leaves none behind when the tests are cut short.
 
@@ -28,9 +28,10 @@ export class ServerProcess {
    * @param {string} options.directory where it runs
    * @param {() => Promise<unknown>} options.isReady truthy once it serves; throws until then
    * @param {NodeJS.Signals} [options.goodbye] what makes it end in order
+   * @param {Record<string, string>} [options.env] in place of this process' environment
    */
-  constructor({ name, command, words, directory, isReady, goodbye = 'SIGTERM' }) {
-    Object.assign(this, { name, command, words, directory, isReady, goodbye });
+  constructor({ name, command, words, directory, isReady, goodbye = 'SIGTERM', env = process.env }) {
+    Object.assign(this, { name, command, words, directory, isReady, goodbye, env });
   }
 
   get pid() {
@@ -43,7 +44,7 @@ export class ServerProcess {
 
   async start() {
     if (this.isRunning) return;
-    const child = spawn(this.command, this.words, { cwd: this.directory, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(this.command, this.words, { cwd: this.directory, env: this.env, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
     this.#ended = undefined;
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => this.#output.push(chunk));
