@@ -21,7 +21,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use coatroom::Keys;
 use coatroom_core::config::{
-    AnonymousUser, Application, Callback, ClientAuthMethod, Compatibility, Hsts, Provider,
+    AnonymousUser, Application, Callback, ClientAuthMethod, Compatibility, Hsts, LogoutReturn, Provider,
 };
 
 use crate::config::{Loaded, dotted};
@@ -217,7 +217,75 @@ fn parties_of(provider: &Provider, claims: String) -> Vec<(&'static str, String)
         ("fixed parameters", fixed.join(" ")),
         ("the SPA may add", provider.allowed_parameters.join(" ")),
         ("claims for the SPA", claims),
+        ("tenants", tenants(provider)),
+        ("preset", preset(provider)),
+        ("sign-out", sign_out(provider)),
+        ("metadata", metadata(provider)),
+        ("tolerated", tolerated(provider)),
     ]
+}
+
+/// Who may sign in where the issuer stands for many.
+fn tenants(provider: &Provider) -> String {
+    match provider.habits.tenants.as_ref().map(|tenants| tenants.allowed()) {
+        None => String::new(),
+        Some(None) => "every one: anybody can have one".to_owned(),
+        Some(Some(allowed)) => allowed.join(" "),
+    }
+}
+
+/// The preset, and what it filled in.
+fn preset(provider: &Provider) -> String {
+    let Some((preset, filled)) = &provider.habits.preset else {
+        return String::new();
+    };
+    let filled: Vec<String> = filled
+        .iter()
+        .map(|filled| format!("{}: {}", filled.setting, filled.value))
+        .collect();
+    match filled.as_slice() {
+        [] => format!("{}, which filled nothing in", preset.name),
+        _ => format!("{}, which filled in {}", preset.name, filled.join("; ")),
+    }
+}
+
+/// How sign-out goes on, where that is not by the book.
+fn sign_out(provider: &Provider) -> String {
+    let at = provider.habits.logout_endpoint.as_ref().map(ToString::to_string);
+    match (&provider.habits.logout_return, at) {
+        (LogoutReturn::Standard, None) => String::new(),
+        (LogoutReturn::Standard, Some(at)) => format!("goes on at {at}"),
+        (LogoutReturn::Parameter(name), at) => {
+            let at = at.unwrap_or_else(|| "the page that the provider's metadata names".to_owned());
+            format!("goes on at {at}, which is told by `{name}` where to return to")
+        }
+    }
+}
+
+/// Where the provider describes itself, if that is not below the issuer.
+fn metadata(provider: &Provider) -> String {
+    let at = provider.habits.discovery.as_ref();
+    at.map_or_else(String::new, |url| format!("at {url}"))
+}
+
+/// What this provider may do although the specifications say otherwise.
+fn tolerated(provider: &Provider) -> String {
+    let habits = [
+        (
+            provider.habits.auth_time_may_change,
+            "refreshed ID tokens with another auth_time, which count as not sent",
+        ),
+        (
+            provider.habits.frontchannel_logout_without_iss,
+            "front-channel logout without iss",
+        ),
+        (provider.logout_token_without_exp, "logout tokens without exp"),
+    ];
+    let habits: Vec<&str> = habits
+        .into_iter()
+        .filter_map(|(is_on, what)| is_on.then_some(what))
+        .collect();
+    habits.join("; ")
 }
 
 fn registration(out: &mut String, application: &Application) -> fmt::Result {

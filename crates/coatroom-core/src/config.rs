@@ -20,23 +20,29 @@ mod check;
 mod compatibility;
 pub mod defaults;
 mod files;
+mod habits;
 mod hsts;
 mod limits;
 mod policy;
+mod preset;
 mod provider;
 mod routes;
 mod store;
+mod tenants;
 mod upstream;
 
 pub use check::check_together;
 pub use compatibility::{AnonymousUser, Compatibility};
 pub use files::{FileHeaders, FilesConfig, PolicyChoice};
+pub use habits::{Habits, HabitsConfig, LogoutReturn};
 pub use hsts::{Hsts, HstsConfig};
 pub use limits::{
     AgentLimits, AgentLimitsConfig, LimitBy, RateLimit, RateLimitConfig, RouteLimit, RouteLimitConfig,
 };
 pub use policy::policy_weaknesses;
+pub use preset::{Filled, Preset};
 pub use store::{SessionStorage, StoreConfig, StoreKind, StoreSettings, StoreTransport};
+pub use tenants::Tenants;
 pub use upstream::{
     CallLimits, HealthCheck, HealthCheckConfig, PrivateKeyPem, UpstreamAddress, UpstreamConfig, UpstreamTls,
     UpstreamTlsConfig, Upstreams,
@@ -100,6 +106,8 @@ pub struct ProviderConfig {
     pub timeout: Option<Duration>,
     /// Takes logout tokens without `exp`, for providers that send none; default no.
     pub logout_token_without_exp: bool,
+    /// What this provider does and others don't; default nothing.
+    pub habits: HabitsConfig,
 }
 
 /// Session limits as written.
@@ -232,6 +240,7 @@ impl ProviderConfig {
             leeway: None,
             timeout: None,
             logout_token_without_exp: false,
+            habits: HabitsConfig::default(),
         }
     }
 }
@@ -332,6 +341,8 @@ pub struct Provider {
     pub timeout: Duration,
     /// Whether logout tokens may lack `exp`.
     pub logout_token_without_exp: bool,
+    /// What this provider does and others don't.
+    pub habits: Habits,
 }
 
 /// Client authentication (RFC 6749 §2.3.1).
@@ -517,6 +528,7 @@ pub(crate) mod testing {
                 leeway: None,
                 timeout: None,
                 logout_token_without_exp: false,
+                habits: HabitsConfig::default(),
             }),
             session: SessionConfig::default(),
             csrf_header: None,

@@ -50,6 +50,11 @@ pub struct SetupError(#[source] reqwest::Error);
 struct Shared {
     client: reqwest::Client,
     issuer: String,
+    /// Where the metadata are, if not below the issuer.
+    discovery: Option<Url>,
+    /// The issuer that they must name.
+    metadata_issuer: String,
+    tenants: Option<config::Tenants>,
     timeout: Duration,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
@@ -106,6 +111,9 @@ impl Provider {
             shared: Arc::new(Shared {
                 client: client.map_err(SetupError)?,
                 issuer: config.issuer.clone(),
+                discovery: config.habits.discovery.clone(),
+                metadata_issuer: config.metadata_issuer(),
+                tenants: config.habits.tenants.clone(),
                 timeout: config.timeout,
                 clock,
                 state: Mutex::default(),
@@ -116,7 +124,10 @@ impl Provider {
 
     /// Whether these settings make the same client, so that it can go on with what it knows.
     pub(crate) fn is_for(&self, config: &config::Provider) -> bool {
-        self.shared.issuer == config.issuer && self.shared.timeout == config.timeout
+        self.shared.issuer == config.issuer
+            && self.shared.timeout == config.timeout
+            && self.shared.discovery == config.habits.discovery
+            && self.shared.tenants == config.habits.tenants
     }
 
     /// Metadata and keys: at once if they are known, else by discovery. Callers that come while
@@ -276,10 +287,12 @@ impl Provider {
 
 impl Shared {
     async fn discover(&self) -> Result<ProviderSnapshot, Error> {
-        let body = self
-            .get("metadata document", Metadata::discovery_url(&self.issuer)?)
-            .await?;
-        let metadata = Metadata::parse(&body.body, &self.issuer)?;
+        let url = match &self.discovery {
+            Some(url) => url.clone(),
+            None => Metadata::discovery_url(&self.issuer)?,
+        };
+        let body = self.get("metadata document", url).await?;
+        let metadata = Metadata::parse(&body.body, &self.metadata_issuer)?.for_tenants(self.tenants.clone());
         let keys = self.keys(&metadata).await?;
         Ok(ProviderSnapshot::new(metadata, keys))
     }
@@ -657,6 +670,7 @@ mod tests {
             leeway: Duration::from_secs(10),
             timeout: Duration::from_secs(10),
             logout_token_without_exp: false,
+            habits: config::Habits::default(),
         }
     }
 

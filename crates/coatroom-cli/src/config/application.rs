@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 
 use coatroom_core::assurance::DemandsConfig;
 use coatroom_core::config::{
-    AgentLimitsConfig, Application, ApplicationConfig, FilesConfig, HstsConfig, Problem, ProviderConfig,
-    RateLimitConfig, RouteConfig, RouteLimitConfig, RouteTargetConfig, SessionConfig, policy_weaknesses,
+    AgentLimitsConfig, Application, ApplicationConfig, FilesConfig, HabitsConfig, HstsConfig, Preset,
+    Problem, ProviderConfig, RateLimitConfig, RouteConfig, RouteLimitConfig, RouteTargetConfig,
+    SessionConfig, policy_weaknesses,
 };
 use coatroom_core::secret::Secret;
 
 use super::findings::Findings;
-use super::schema;
+use super::schema::{self, PresetSetting};
 use super::schema_tls::HstsSetting;
 use super::secret::Reference;
 use super::store;
@@ -166,6 +167,12 @@ fn as_written(at: &[String]) -> Vec<String> {
             *name = "parameters".to_owned();
         }
     }
+    if let Some(second) = path.get(1).and_then(|name| name.strip_prefix("logout_"))
+        && ["endpoint", "return_parameter"].contains(&second)
+    {
+        let name = second.to_owned();
+        path.splice(1..2, ["logout".to_owned(), name]);
+    }
     if let Some(first) = path.first()
         && first == "login_callback"
     {
@@ -180,7 +187,9 @@ fn provider(
     folder: &Path,
     findings: &mut Findings<'_>,
 ) -> ProviderConfig {
-    let at = at.iter().cloned().chain(["client_secret".to_owned()]).collect();
+    let below = |name: &str| at.iter().cloned().chain([name.to_owned()]).collect::<Vec<_>>();
+    warn_of_habits(&written, below, findings);
+    let at = below("client_secret");
     ProviderConfig {
         issuer: written.issuer,
         client_id: written.client_id,
@@ -192,6 +201,42 @@ fn provider(
         leeway: written.leeway.map(seconds),
         timeout: written.timeout.map(interval),
         logout_token_without_exp: written.logout_token_without_exp,
+        habits: HabitsConfig {
+            preset: written.preset.map(|PresetSetting(name)| name.to_owned()),
+            discovery: written.discovery,
+            allowed_tenants: written.allowed_tenants,
+            danger_any_tenant: written.danger_any_tenant,
+            logout_endpoint: written.logout.endpoint,
+            logout_return_parameter: written.logout.return_parameter,
+            auth_time_may_change: written.auth_time_may_change,
+            frontchannel_logout_without_iss: written.frontchannel_logout_without_iss,
+        },
+    }
+}
+
+/// What is allowed and worth a thought.
+fn warn_of_habits(written: &schema::Provider, at: impl Fn(&str) -> Vec<String>, findings: &mut Findings<'_>) {
+    if written.danger_any_tenant {
+        findings.warning(
+            at("danger_any_tenant"),
+            "every tenant may sign in: anybody can have one, and write there what they like into most claims"
+                .to_owned(),
+            "name those that are yours: `allowed_tenants: [8eaef023-2b34-4da1-9baa-8bc8c9d6a490]`".to_owned(),
+        );
+    }
+    let preset = written.preset.and_then(|PresetSetting(name)| Preset::named(name));
+    if let Some((name, what)) = preset.and_then(|preset| preset.wants_parameter) {
+        let fixed = written.parameters.iter().flat_map(|Named(pairs)| pairs);
+        let is_written = fixed.clone().any(|(written, _)| written == name);
+        if !is_written && !written.allowed_parameters.iter().any(|open| open == name) {
+            findings.warning(
+                at("preset"),
+                format!(
+                    "without the parameter `{name}` this provider's access tokens are of no use to an API"
+                ),
+                format!("write {what}: `parameters: {{{name}: …}}`"),
+            );
+        }
     }
 }
 

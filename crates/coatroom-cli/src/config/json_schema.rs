@@ -547,6 +547,11 @@ apps:
                 Value::from(provider.logout_token_without_exp),
             ),
             (
+                "/$defs/Provider/properties/allowed_tenants",
+                serde_json::json!([]),
+            ),
+            ("/$defs/Provider/properties/danger_any_tenant", Value::from(false)),
+            (
                 "/$defs/HealthCheck/properties/interval",
                 text(&shown(check.interval)),
             ),

@@ -641,6 +641,7 @@ apps:
             "hsts",
             "apps",
             "login",
+            "logout",
             "provider",
             "rate_limits",
             "address",
@@ -657,6 +658,10 @@ apps:
             ("APPS__SHOP__HSTS__", "/$defs/Hsts/properties"),
             ("APPS__SHOP__LOGIN__", "/$defs/Login/properties"),
             ("APPS__SHOP__PROVIDER__", "/$defs/Provider/properties"),
+            (
+                "APPS__SHOP__PROVIDER__LOGOUT__",
+                "/$defs/ProviderLogout/properties",
+            ),
             ("APPS__SHOP__SESSION__", "/$defs/Session/properties"),
             ("APPS__SHOP__RATE_LIMITS__", "/$defs/RateLimits/properties"),
             (

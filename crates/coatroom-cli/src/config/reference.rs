@@ -13,7 +13,8 @@ use serde_json::Value;
 use super::json_schema::{resolved, schema};
 use super::mask::REFERENCES;
 use super::schema::{
-    App, Connections, File, Log, Login, Provider, RateLimit, RateLimits, Require, Route, RouteLimit, Session,
+    App, Connections, File, Log, Login, Provider, ProviderLogout, RateLimit, RateLimits, Require, Route,
+    RouteLimit, Session,
 };
 use super::schema_tls::{Certificate, Hsts, Tls};
 use super::store::Store;
@@ -110,6 +111,14 @@ fn sections() -> Vec<Section> {
             "provider.",
             "provider-",
             keys_of::<Provider>(),
+        ),
+        section(
+            "Sign-out at the provider",
+            "ProviderLogout",
+            "Below `logout` of an application's `provider`.",
+            "provider.logout.",
+            "provider-logout-",
+            keys_of::<ProviderLogout>(),
         ),
         section(
             "Session",

@@ -15,9 +15,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(crate) use demands::Require;
+pub(crate) use habits::{PresetSetting, ProviderLogout};
 pub(crate) use limits::{
     BODY_TIMEOUT, Connections, MOST_CONNECTIONS, PeerHeader, RateLimit, RateLimits, RouteLimit, WRITE_TIMEOUT,
 };
+pub(crate) use log::{Format, Level, Log};
 pub(crate) use session::Session;
 
 use super::schema_tls::{HstsSetting, TlsSetting};
@@ -29,7 +31,9 @@ use super::values::{
 };
 
 mod demands;
+mod habits;
 mod limits;
+mod log;
 mod session;
 
 /// A Coatroom configuration file.
@@ -102,48 +106,6 @@ pub(crate) struct File {
     #[serde(rename = "forward_auth")]
     #[schemars(skip)]
     _forward_auth: Option<NotYet>,
-}
-
-/// The log.
-#[derive(Deserialize, JsonSchema, Debug, Default, Clone, Copy, PartialEq, Eq)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Log {
-    /// How a line looks.
-    #[schemars(extend("default" = Format::default().as_str()))]
-    pub(crate) format: Format,
-    /// What is worth a line. The environment variable `COATROOM_LOG` goes before it.
-    #[schemars(extend("default" = Level::default().as_str()))]
-    pub(crate) level: Level,
-}
-
-/// How a log line looks.
-#[derive(Deserialize, JsonSchema, Debug, Default, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-pub(crate) enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// For machines.
-    Json,
-}
-
-/// What is worth a log line.
-#[derive(Deserialize, JsonSchema, Debug, Default, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-pub(crate) enum Level {
-    /// Somebody must look.
-    Error,
-    /// Somebody should look.
-    Warn,
-    /// Worth counting.
-    #[default]
-    Info,
-    /// Everyday.
-    Debug,
-    /// Everything.
-    Trace,
 }
 
 /// One application: an SPA, its OpenID Provider, its APIs.
@@ -269,6 +231,32 @@ pub(crate) struct Provider {
     /// providers that send none: for ten minutes after `iat`.
     #[serde(default)]
     pub(crate) logout_token_without_exp: bool,
+    /// Fills in what a provider of this kind commonly needs, and changes nothing that is written.
+    /// `coatroom check` lists what it filled in. Default: none.
+    pub(crate) preset: Option<PresetSetting>,
+    /// Where the metadata document is, if not below `issuer`; its `issuer` still must be this one.
+    /// `https`, on loopback also `http`. Default: `issuer`, then `/.well-known/openid-configuration`.
+    #[schemars(regex(pattern = r"^https?://[^#@\s]+$"))]
+    pub(crate) discovery: Option<String>,
+    /// The tenants that may sign in, by their ids, where `issuer` stands for many of them as
+    /// `https://login.microsoftonline.com/organizations/v2.0` does. Default: none.
+    #[serde(default)]
+    #[schemars(extend("items" = {"type": "string", "pattern": TENANT}))]
+    pub(crate) allowed_tenants: Vec<String>,
+    /// Lets every tenant sign in where `issuer` stands for many. Anybody can have a tenant, and write
+    /// there what they like into most claims, e-mail addresses included.
+    #[serde(default)]
+    pub(crate) danger_any_tenant: bool,
+    /// Where sign-out goes on at the provider, and how. Default: as the provider's metadata says.
+    #[serde(default)]
+    pub(crate) logout: ProviderLogout,
+    /// Whether the ID token of a refresh may have another `auth_time` than the first (OpenID Connect
+    /// Core §12.2 forbids it), for providers that send such: it then counts as not sent, and the first
+    /// stays. Default: `false`, unless `preset` says otherwise.
+    pub(crate) auth_time_may_change: Option<bool>,
+    /// Whether a front-channel logout may lack `iss` (OpenID Connect Front-Channel Logout 1.0 §3 has it
+    /// beside `sid`), for providers that leave it out. Default: `false`, unless `preset` says otherwise.
+    pub(crate) frontchannel_logout_without_iss: Option<bool>,
     /// How the authorization response comes back. This version has `query` only.
     #[serde(default, rename = "response_mode")]
     #[schemars(extend("default" = "query"))]
@@ -434,6 +422,9 @@ pub(crate) const EXAMPLES: [(&str, &str); 13] = [
     ("key", "{file: tls.key}"),
     ("path", "/healthz"),
 ];
+
+/// A GUID.
+const TENANT: &str = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$";
 
 /// More data cores than any machine has.
 pub(crate) const MAX_WORKERS: u16 = 1024;

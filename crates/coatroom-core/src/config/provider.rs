@@ -7,10 +7,13 @@ use url::Url;
 
 use super::addresses::is_plain;
 use super::check::{Insecure, Problems, check_deadline};
+use super::habits::{check_habits, check_preset};
 use super::{ClientAuth, ClientAuthMethod, Provider, ProviderConfig, defaults};
 use crate::oauth::authorization::is_protocol_parameter;
 
-pub(super) fn check_provider(written: ProviderConfig, problems: &mut Problems) -> Option<Provider> {
+pub(super) fn check_provider(mut written: ProviderConfig, problems: &mut Problems) -> Option<Provider> {
+    let preset = check_preset(written.habits.preset.as_deref(), problems);
+    let preset = preset.map(|preset| (preset, preset.fill(&mut written)));
     let issuer = Url::parse(&written.issuer).ok();
     let good_issuer = issuer.is_some_and(|url| is_plain(&url) && Insecure(false).allows(&url));
     if !good_issuer || written.issuer.trim() != written.issuer {
@@ -55,7 +58,9 @@ pub(super) fn check_provider(written: ProviderConfig, problems: &mut Problems) -
         defaults::PROVIDER_TIMEOUT,
         problems,
     );
+    let habits = check_habits(written.habits, preset, &written.issuer, problems);
     Some(Provider {
+        habits,
         issuer: written.issuer,
         client_id: written.client_id,
         client_auth: ClientAuth {
@@ -151,6 +156,34 @@ fn check_parameters(fixed: &[(String, String)], allowed: &[String], problems: &m
 /// Whether an authorization request has this parameter from us; scopes have a setting of their own.
 fn is_ours(parameter: &str) -> bool {
     is_protocol_parameter(parameter) || parameter == "scope"
+}
+
+impl Provider {
+    /// The issuer that the metadata document must name: the configured one or, where that stands for
+    /// many tenants, theirs with a placeholder.
+    pub fn metadata_issuer(&self) -> String {
+        match &self.habits.tenants {
+            Some(tenants) => tenants.template(),
+            None => self.issuer.clone(),
+        }
+    }
+
+    /// Whether an issuer is this provider: the configured one, as a string, or that of a tenant which
+    /// may sign in.
+    pub(crate) fn is_issuer(&self, issuer: &str) -> bool {
+        match &self.habits.tenants {
+            Some(tenants) => tenants.tenant_of(issuer).is_some(),
+            None => issuer == self.issuer,
+        }
+    }
+
+    /// Every issuer that is known by name: one, or those of the tenants that are listed.
+    pub(crate) fn issuers(&self) -> Vec<String> {
+        match &self.habits.tenants {
+            Some(tenants) => tenants.issuers().collect(),
+            None => vec![self.issuer.clone()],
+        }
+    }
 }
 
 #[cfg(test)]

@@ -35,6 +35,8 @@ pub struct CodeExchange {
     transaction: LoginTransaction,
     cookie: Kind,
     via: Via,
+    /// Who said to have answered (RFC 9207): an issuer of this provider.
+    answered_by: Option<String>,
 }
 
 /// A completed sign-in, not yet written into cookies.
@@ -44,12 +46,19 @@ pub struct SignedIn {
 }
 
 impl CodeExchange {
-    pub(super) fn new(code: Secret, transaction: LoginTransaction, cookie: Kind, via: Via) -> Self {
+    pub(super) fn new(
+        code: Secret,
+        transaction: LoginTransaction,
+        cookie: Kind,
+        via: Via,
+        answered_by: Option<String>,
+    ) -> Self {
         Self {
             code,
             transaction,
             cookie,
             via,
+            answered_by,
         }
     }
 }
@@ -90,6 +99,7 @@ impl Handler {
         )?;
         let (provider, default_life) = (self.provider.clone(), self.app.session.default_token_life);
         let nonce = exchange.transaction.nonce.clone();
+        let answered_by = exchange.answered_by.clone();
         let stateful = self.app.session.storage.is_stateful();
         let login_state = state_digest(exchange.transaction.state.expose());
         let asked = exchange.transaction.scope.clone();
@@ -118,6 +128,11 @@ impl Handler {
                 .and_then(context, move |verified, context| {
                     let verified = verified.ok_or(IdTokenFailure::UnknownKey)?;
                     let authentication = Authentication::of(verified.claims());
+                    // of many tenants the one that answered is the one whose user this is
+                    let issuer = verified.claim("iss").and_then(serde_json::Value::as_str);
+                    if answered_by.is_some() && answered_by.as_deref() != issuer {
+                        return Err(Error::IssuerMismatch);
+                    }
                     let id_token = response
                         .id_token
                         .clone()
@@ -197,7 +212,7 @@ impl Handler {
         context: &mut Context<'_>,
     ) -> Result<AgentResponse, Error> {
         let transaction = &exchange.transaction;
-        let user = user_of(&session.tokens.id_token);
+        let user = self.person_of(&session.tokens.id_token);
         if transaction.expected_sub.is_some() && transaction.expected_sub != user {
             return Err(Error::AnotherUser);
         }
@@ -260,7 +275,7 @@ impl Handler {
         {
             // Some providers end everything of a user at this client with one refresh token, the
             // session that was just made included: for the same user only the access token goes.
-            let same_user = user_of(&old.tokens.id_token) == user;
+            let same_user = self.person_of(&old.tokens.id_token) == user;
             let revocations = old.revocations().into_iter();
             effects
                 .revoke
@@ -289,6 +304,17 @@ impl Handler {
             }
         };
         Ok(AgentResponse { effects, ..response })
+    }
+
+    /// What tells the users of this provider apart: `sub` or, where the issuer stands for many tenants,
+    /// the tenant's issuer with it, since each has users of its own.
+    pub(crate) fn person_of(&self, id_token: &Secret) -> Option<String> {
+        let sub = user_of(id_token)?;
+        match &self.provider.habits.tenants {
+            None => Some(sub),
+            // no `sub` has a control character in it
+            Some(_) => Some(format!("{}\n{sub}", issuer_of(id_token)?)),
+        }
     }
 
     /// The anchor and the session cookie of a session.

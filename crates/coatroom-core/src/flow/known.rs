@@ -421,7 +421,8 @@ impl Handler {
     fn names_of(&self, session: &Session) -> Vec<OwnerKey> {
         let claims = claims_of(&session.tokens.id_token).unwrap_or_default();
         let text = |name: &str| claims.get(name).and_then(serde_json::Value::as_str);
-        let issuer = &self.provider.issuer;
+        // of several tenants each has users and sessions of its own, so the token's own issuer counts
+        let issuer = text("iss").unwrap_or(&self.provider.issuer);
         let user = text("sub").and_then(|sub| self.user_keys(issuer, sub).into_iter().next());
         let at_provider = text("sid").and_then(|sid| self.sid_keys(issuer, sid).into_iter().next());
         user.into_iter().chain(at_provider).collect()

@@ -10,7 +10,6 @@ use url::Url;
 use crate::config::{Compatibility, Origin};
 use crate::cookie::{Jar, Kind, LoginTag};
 use crate::error::Error;
-use crate::flow::exchange::user_of;
 use crate::flow::visible::State;
 use crate::flow::{AgentResponse, CodeExchange, Input, Refusal, Seen};
 use crate::guard::Navigation;
@@ -304,7 +303,7 @@ impl Handler {
             replaces: visible.anchors.iter().map(|anchor| anchor.id).collect(),
             ends,
             expected_sub: match &visible.state {
-                State::Live(session) => user_of(&session.tokens.id_token),
+                State::Live(session) => self.person_of(&session.tokens.id_token),
                 State::Absent | State::Conflict | State::Ended { .. } => None,
             },
             tombstones: visible.tombstones,
@@ -436,7 +435,14 @@ impl Handler {
         }
         match response {
             AuthorizationResponse::Code { code, .. } => {
-                Ok(CodeExchange::new(code.clone(), transaction, kind, via))
+                let answered_by = response.iss().map(str::to_owned);
+                Ok(CodeExchange::new(
+                    code.clone(),
+                    transaction,
+                    kind,
+                    via,
+                    answered_by,
+                ))
             }
             AuthorizationResponse::Refused { error, .. } => Err(Refusal::with_cookies(
                 Error::AuthorizationFailed {

@@ -8,13 +8,14 @@
 use http::{HeaderMap, HeaderValue};
 use serde_json::json;
 
+use crate::config::LogoutReturn;
 use crate::cookie::{Jar, Kind};
 use crate::error::Error;
 use crate::flow::visible::{State, Visible};
 use crate::flow::{AgentResponse, Effects, Refusal, Revocation, Seen};
 use crate::handler::Handler;
 use crate::oauth::ProviderSnapshot;
-use crate::oauth::end_session::EndSession;
+use crate::oauth::end_session::{EndSession, end_session_endpoint};
 use crate::oauth::revocation::{is_revoked, revocation_request};
 use crate::return_to::ReturnTo;
 use crate::rng::{Rng, random_text};
@@ -89,7 +90,8 @@ impl Handler {
         if !tombstones.is_empty() {
             set_cookies.extend(self.tombstone_cookies(Kind::Ended, &tombstones, rng)?);
         }
-        let provider_has_none = provider.is_some_and(|known| !known.metadata.offers_end_session());
+        let provider_has_none =
+            provider.is_some_and(|known| end_session_endpoint(&self.provider, &known.metadata).is_none());
         let goes_on = match sessions.first() {
             Some(session) if !provider_has_none => {
                 let transaction = LogoutTransaction {
@@ -190,11 +192,14 @@ impl Handler {
             (Some((_, state)), None) => Some(Secret::new(state)),
             (None, _) | (Some(_), Some(_)) => None,
         };
-        let finished = returned.and_then(|state| {
-            self.pending_logout(headers, now)
-                .into_iter()
-                .find(|transaction| transaction.state == state)
-        });
+        // a logout page that was sent no `state` returns none: then the browser's own cookie says it all
+        let knows_no_state = self.provider.habits.logout_return != LogoutReturn::Standard;
+        let mut pending = self.pending_logout(headers, now).into_iter();
+        let finished = match returned {
+            Some(state) => pending.find(|transaction| transaction.state == state),
+            None if knows_no_state && query.is_empty() => pending.next(),
+            None => None,
+        };
         let set_cookies = match &finished {
             Some(_) => self.cookies.clear(Kind::Logout, &self.jar(headers)),
             None => Vec::new(),

@@ -7,6 +7,7 @@
 mod answer;
 mod api;
 mod duende;
+mod elsewhere;
 mod exchange;
 mod input;
 mod known;

@@ -133,12 +133,12 @@ impl Handler {
         let token = &notice.token;
         let named = match (token.sid(), token.sub()) {
             // A session at the provider that has ended never comes back: whatever belongs to it ends.
-            (Some(sid), _) => self.sid_logout(sid, NEVER),
+            (Some(sid), _) => self.sid_logout_at(&[token.issuer()], sid, NEVER),
             // A user does come back: what began after the token was issued is none of its business,
             // however late, or however often, it arrives.
             (None, sub) => ProviderLogout {
                 at: now.min(token.issued_at().plus(self.provider.leeway)),
-                ..self.user_logout(sub.unwrap_or_default(), now)
+                ..self.user_logout_at(token.issuer(), sub.unwrap_or_default(), now)
             },
         };
         let texts = [self.app.id.as_str(), token.issuer(), token.jti()];
@@ -157,19 +157,24 @@ impl Handler {
     }
 
     /// `GET frontchannel-logout` (§3): `iss` must be the issuer, exactly, and `sid` be there. Whoever
-    /// knows a `sid` may ask: it is the one thing that says so.
+    /// knows a `sid` may ask: it is the one thing that says so. Where the provider leaves `iss` out, the
+    /// session may be at any issuer that is known by name.
     ///
     /// # Errors
     /// [`Error::InvalidRequest`].
     pub fn frontchannel_logout(&self, query: &str) -> Result<ProviderLogout, Error> {
         let input = Input::form(query.as_bytes())?;
-        match input.single("iss")? {
-            Some(issuer) if issuer == self.provider.issuer => {}
+        let known = self.provider.issuers();
+        let issuers: Vec<&str> = match input.single("iss")? {
+            Some(issuer) if self.provider.is_issuer(issuer) => vec![issuer],
             Some(_) => return Err(Error::InvalidRequest("`iss` is not the configured issuer")),
+            None if self.provider.habits.frontchannel_logout_without_iss && !known.is_empty() => {
+                known.iter().map(String::as_str).collect()
+            }
             None => return Err(Error::InvalidRequest("`iss` is missing")),
-        }
+        };
         match input.single("sid")? {
-            Some(sid) if !sid.is_empty() => Ok(self.sid_logout(sid, NEVER)),
+            Some(sid) if !sid.is_empty() => Ok(self.sid_logout_at(&issuers, sid, NEVER)),
             Some(_) | None => Err(Error::InvalidRequest("`sid` is missing")),
         }
     }
@@ -200,11 +205,27 @@ impl Handler {
         }
     }
 
-    /// Every session of a user, as of now: for `everywhere=true`, and for operators.
+    /// Every session of a user, as of now: for operators. Where the issuer stands for many tenants, `sub`
+    /// may be written with one of them in front, as in `8eaef023-2b34-4da1-9baa-8bc8c9d6a490/AbC`, and
+    /// else means that of every tenant which is listed.
     pub fn user_logout(&self, sub: &str, now: UnixTime) -> ProviderLogout {
+        let (issuers, sub) = self.named(sub);
+        let names = issuers
+            .iter()
+            .flat_map(|issuer| self.user_keys(issuer, sub))
+            .collect();
+        self.user_names_logout(names, now)
+    }
+
+    /// Every session of a user at one issuer, as of now.
+    pub(crate) fn user_logout_at(&self, issuer: &str, sub: &str, now: UnixTime) -> ProviderLogout {
+        self.user_names_logout(self.user_keys(issuer, sub), now)
+    }
+
+    fn user_names_logout(&self, names: Vec<OwnerKey>, now: UnixTime) -> ProviderLogout {
         ProviderLogout {
             owner: Owner::User,
-            names: self.user_keys(&self.provider.issuer, sub),
+            names,
             at: now,
             mark_life: self.mark_life(),
             is_stateful: self.app.session.storage.is_stateful(),
@@ -212,11 +233,34 @@ impl Handler {
         }
     }
 
-    /// Every session that belongs to a session at the provider, as far as it began by then.
+    /// Every session that belongs to a session at the provider, as far as it began by then. A tenant may
+    /// stand in front, as with [`user_logout`](Self::user_logout).
     pub fn sid_logout(&self, sid: &str, at: UnixTime) -> ProviderLogout {
+        let (issuers, sid) = self.named(sid);
+        let issuers: Vec<&str> = issuers.iter().map(String::as_str).collect();
+        self.sid_logout_at(&issuers, sid, at)
+    }
+
+    /// Where something is that an operator names, and how it is called there.
+    fn named<'n>(&self, name: &'n str) -> (Vec<String>, &'n str) {
+        let tenants = self.provider.habits.tenants.as_ref();
+        let at_one = tenants
+            .zip(name.split_once('/'))
+            .and_then(|(tenants, (tenant, rest))| {
+                let issuer = tenants.issuer_of(tenant);
+                self.provider.is_issuer(&issuer).then_some((vec![issuer], rest))
+            });
+        at_one.unwrap_or_else(|| (self.provider.issuers(), name))
+    }
+
+    fn sid_logout_at(&self, issuers: &[&str], sid: &str, at: UnixTime) -> ProviderLogout {
+        let names = issuers
+            .iter()
+            .flat_map(|issuer| self.sid_keys(issuer, sid))
+            .collect();
         ProviderLogout {
             owner: Owner::Sid,
-            names: self.sid_keys(&self.provider.issuer, sid),
+            names,
             at,
             mark_life: self.mark_life(),
             is_stateful: self.app.session.storage.is_stateful(),

@@ -282,6 +282,7 @@ impl Handler {
         let known_expiry = redemption.refresh_expires_at;
         let request = token::refresh_request(&token, None, &self.provider, context)?;
         let (provider, default_life) = (self.provider.clone(), self.app.session.default_token_life);
+        let auth_time_may_change = self.provider.habits.auth_time_may_change;
         let old_id_token = redemption.id_token.clone();
         let old_scope = redemption.scope.clone();
         Ok(Step::send(request, move |reply, context| {
@@ -316,9 +317,24 @@ impl Handler {
                             id_token: IdToken::NoKey,
                         }));
                     };
-                    let old = crate::flow::status::claims_of(&old_id_token)
+                    let mut old = crate::flow::status::claims_of(&old_id_token)
                         .ok_or(Error::Bug("the sealed ID token has no claims"))?;
+                    // what says that the user has signed in anew, elsewhere, says nothing of this browser:
+                    // it counts as not sent, and the time of this sign-in stays
+                    let is_of_another_time = auth_time_may_change
+                        && old.contains_key("auth_time")
+                        && verified
+                            .claim("auth_time")
+                            .is_some_and(|new| old.get("auth_time") != Some(new));
+                    if is_of_another_time {
+                        old.remove("auth_time");
+                    }
                     same_subject(&old, &verified)?;
+                    let id_token = if is_of_another_time {
+                        old_id_token
+                    } else {
+                        id_token
+                    };
                     let tokens = tokens(response, id_token, default_life, context.now);
                     Ok(Step::Done(Refreshed::known(tokens)))
                 })

@@ -6,7 +6,7 @@
 use super::provider_logout::ProviderLogout;
 use super::{AgentResponse, Input, Refusal, Seen, StoreView};
 use crate::error::Error;
-use crate::flow::exchange::user_of;
+use crate::flow::exchange::{issuer_of, user_of};
 use crate::flow::visible::State;
 use crate::handler::Handler;
 use crate::session::SessionId;
@@ -45,7 +45,11 @@ impl Handler {
                 let sub = sub.ok_or(Error::Bug("a verified ID token without a `sub`"))?;
                 Ok(SessionsOf {
                     current: session.id,
-                    all: self.user_logout(&sub, now),
+                    all: self.user_logout_at(
+                        &issuer_of(&session.tokens.id_token).unwrap_or_default(),
+                        &sub,
+                        now,
+                    ),
                 })
             }
             State::Absent => Err(Error::Unauthorized("no session cookies that open").into()),
@@ -95,7 +99,11 @@ impl Handler {
             });
         }
         Ok(match self.visible(&jar, now).state {
-            State::Live(session) => user_of(&session.tokens.id_token).map(|sub| self.user_logout(&sub, now)),
+            State::Live(session) => {
+                let id_token = &session.tokens.id_token;
+                let user = issuer_of(id_token).zip(user_of(id_token));
+                user.map(|(issuer, sub)| self.user_logout_at(&issuer, &sub, now))
+            }
             State::Absent | State::Conflict | State::Ended { .. } => None,
         })
     }

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
 use crate::error::Error;
+use crate::flow::elsewhere;
 use crate::flow::visible::State;
 use crate::flow::{AgentResponse, Seen};
 use crate::handler::Handler;
@@ -56,9 +57,10 @@ impl Handler {
     pub(super) fn visible_claims(&self, id_token: &Secret) -> Value {
         let mut claims = claims_of(id_token).unwrap_or_default();
         match &self.app.session.claims {
-            Some(wanted) => claims.retain(|name, _| wanted.contains(name)),
+            Some(wanted) => elsewhere::keep(&mut claims, wanted),
             None => claims.retain(|name, _| !PROTOCOL_CLAIMS.contains(&name.as_str())),
         }
+        elsewhere::without_tokens(&mut claims);
         Value::Object(claims)
     }
 }

@@ -149,7 +149,9 @@ impl Handler {
             ..session
         };
         // tokens of another issuer, from before the configuration named this one, are nobody's
-        (issuer_of(&session.tokens.id_token).as_ref() == Some(&self.provider.issuer)).then_some(session)
+        issuer_of(&session.tokens.id_token)
+            .is_some_and(|issuer| self.provider.is_issuer(&issuer))
+            .then_some(session)
     }
 
     /// What is redeemed for new tokens.

@@ -194,6 +194,8 @@ impl Handler {
             .open(Kind::Session, jar, &self.keys)
             .filter_map(|opened| Session::join(anchor, opened.plaintext()))
             .max_by_key(|session| session.written_at)
-            .filter(|session| issuer_of(&session.tokens.id_token).as_ref() == Some(&self.provider.issuer))
+            .filter(|session| {
+                issuer_of(&session.tokens.id_token).is_some_and(|issuer| self.provider.is_issuer(&issuer))
+            })
     }
 }

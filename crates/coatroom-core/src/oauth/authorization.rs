@@ -329,7 +329,7 @@ impl AuthorizationResponse {
 /// and must be there if the provider says that it always is.
 pub(crate) fn issuer_matches(iss: Option<&str>, metadata: &Metadata) -> bool {
     match iss {
-        Some(iss) => iss == metadata.issuer,
+        Some(iss) => metadata.is_issuer(iss),
         None => !metadata.authorization_response_iss_parameter_supported,
     }
 }

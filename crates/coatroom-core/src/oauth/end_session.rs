@@ -7,7 +7,7 @@ use url::Url;
 
 use super::metadata::Metadata;
 use super::with_parameters;
-use crate::config::Provider;
+use crate::config::{LogoutReturn, Provider};
 use crate::secret::Secret;
 
 /// What a logout request says.
@@ -27,7 +27,12 @@ impl EndSession<'_> {
     /// An ID token so long that servers would refuse the URL is left out: `client_id` names us all
     /// the same, and the provider asks the user instead of failing.
     pub(crate) fn url(&self, provider: &Provider, metadata: &Metadata) -> Option<Url> {
-        let endpoint = metadata.end_session_endpoint.as_ref()?;
+        let endpoint = end_session_endpoint(provider, metadata)?;
+        if let LogoutReturn::Parameter(name) = &provider.habits.logout_return {
+            let client_id = ("client_id", provider.client_id.as_str());
+            let parameters = [client_id, (name.as_str(), self.post_logout_redirect_uri)];
+            return Some(with_parameters(endpoint, &parameters));
+        }
         let hint = self.id_token_hint.filter(|hint| hint.len() <= MAX_HINT);
         let parameters: Vec<_> = [
             ("id_token_hint", hint.map(Secret::expose)),
@@ -40,6 +45,12 @@ impl EndSession<'_> {
         .collect();
         Some(with_parameters(endpoint, &parameters))
     }
+}
+
+/// Where sign-out goes on: as configured, else as the metadata says.
+pub(crate) fn end_session_endpoint<'a>(provider: &'a Provider, metadata: &'a Metadata) -> Option<&'a Url> {
+    let configured = provider.habits.logout_endpoint.as_ref();
+    configured.or(metadata.end_session_endpoint.as_ref())
 }
 
 /// The longest ID token that is sent as a hint, in bytes: many servers take 8 KiB of URL.
@@ -91,6 +102,38 @@ mod tests {
             "{url}"
         );
         assert_eq!(url.matches("state=").count(), 1, "{url}");
+    }
+
+    #[test]
+    fn a_logout_page_of_its_own_kind_gets_its_parameter_and_neither_token_nor_state() {
+        for (own, named) in [
+            ("logout_uri", "https://shop.auth.example/logout"),
+            ("returnTo", "https://shop.auth.example/logout?federated="),
+        ] {
+            let mut provider = provider();
+            provider.habits.logout_endpoint = Some(Url::parse(named).unwrap());
+            provider.habits.logout_return = LogoutReturn::Parameter(own.to_owned());
+            let request = EndSession {
+                id_token_hint: Some(&Secret::new("a.b.c")),
+                post_logout_redirect_uri: "https://shop.example.com/auth/logout/callback",
+                state: "s",
+            };
+            // whatever the metadata say, or where they say nothing
+            for metadata in [
+                metadata(),
+                metadata_with(&[("end_session_endpoint", Value::Null)]),
+            ] {
+                let url = request.url(&provider, &metadata).unwrap();
+                let (page, query) = named.split_once('?').unwrap_or((named, ""));
+                let query = if query.is_empty() {
+                    String::new()
+                } else {
+                    format!("{query}&")
+                };
+                let back = "https%3A%2F%2Fshop.example.com%2Fauth%2Flogout%2Fcallback";
+                assert_eq!(url.as_str(), format!("{page}?{query}client_id=shop&{own}={back}"));
+            }
+        }
     }
 
     #[test]

@@ -66,6 +66,11 @@ impl Verified {
     pub(crate) fn claims(&self) -> &Map<String, Value> {
         &self.claims
     }
+
+    /// A claim that passed.
+    pub(crate) fn claim(&self, name: &str) -> Option<&Value> {
+        self.claims.get(name)
+    }
 }
 
 /// Verifies an ID token (OIDC Core §3.1.3.7).
@@ -199,13 +204,19 @@ pub(super) fn check_signature(
         .ok_or_else(|| invalid("it is cut off"))?;
 
     let candidates = keys.candidates(kid, algorithm);
-    if candidates
+    if let Some(key) = candidates
         .iter()
-        .any(|key| key.verifies(algorithm, message.as_bytes(), &signature))
+        .find(|key| key.verifies(algorithm, message.as_bytes(), &signature))
     {
         let payload = decode(payload).ok_or_else(|| invalid("its payload is not base64url"))?;
         let claims = json::object(&payload)
             .ok_or_else(|| invalid("its claims are not an object with unique members"))?;
+        let iss = claims.get("iss").and_then(Value::as_str).unwrap_or_default();
+        if let Some(tenants) = &metadata.tenants
+            && !tenants.may_sign(key.issuer(), iss)
+        {
+            return Err(invalid("its key is another tenant's"));
+        }
         return Ok(Signed {
             algorithm,
             claims,
@@ -271,7 +282,10 @@ pub(super) fn check_issuer_and_audience(
     metadata: &Metadata,
 ) -> Result<(), &'static str> {
     match claims.get("iss") {
-        Some(Value::String(iss)) if *iss == metadata.issuer => {}
+        Some(Value::String(iss)) if metadata.is_issuer(iss) => check_tenant(iss, claims, metadata)?,
+        Some(_) if metadata.tenants.is_some() => {
+            return Err("`iss` is not the issuer of one of `allowed_tenants`");
+        }
         Some(_) => return Err("`iss` is not the issuer"),
         None => return Err("`iss` is missing"),
     }
@@ -288,6 +302,18 @@ pub(super) fn check_issuer_and_audience(
         return Err("`aud` has other audiences and there is no `azp`");
     }
     Ok(())
+}
+
+/// Where an issuer stands for many tenants, `tid` says which of them: the one in `iss`.
+fn check_tenant(iss: &str, claims: &Map<String, Value>, metadata: &Metadata) -> Result<(), &'static str> {
+    let Some(tenants) = &metadata.tenants else {
+        return Ok(());
+    };
+    match claims.get("tid") {
+        Some(Value::String(tid)) if tenants.tenant_of(iss) == Some(tid) => Ok(()),
+        Some(_) => Err("`tid` is not the tenant of `iss`"),
+        None => Err("`tid` is missing"),
+    }
 }
 
 /// The user: a string of 1 to 255 bytes (OIDC Core §2) that can stand in a log or a header.

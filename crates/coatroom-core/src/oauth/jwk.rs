@@ -26,6 +26,8 @@ pub(crate) struct Jwk {
     alg: Option<Algorithm>,
     kind: Kind,
     key: DecodingKey,
+    /// Whose it is, where keys of several tenants are in one set; no specification has it.
+    issuer: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,8 +114,14 @@ impl Jwk {
             alg,
             kind,
             key,
+            issuer: optional_text(members, "issuer")?.map(str::to_owned),
         };
         key.alg.is_none_or(|alg| key.fits(alg)).then_some(key)
+    }
+
+    /// The issuer whose it is, if it says so.
+    pub(crate) fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
     }
 
     fn fits(&self, algorithm: Algorithm) -> bool {

@@ -105,6 +105,11 @@ fn check(
     if claims.contains_key("nonce") {
         return Err("`nonce` is forbidden in a logout token");
     }
+    let issuer = claims
+        .get("iss")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
     let (issued_at, accepted_until) = check_times(claims, expected, now)?;
     let sub = match claims.contains_key("sub") {
         true => Some(id_token::subject(claims)?.to_owned()),
@@ -116,7 +121,7 @@ fn check(
     }
     let jti = text(claims, "jti", "`jti` is not a string of 1 to 1024 bytes")?.ok_or("`jti` is missing")?;
     Ok(LogoutToken {
-        issuer: metadata.issuer.clone(),
+        issuer,
         sub,
         sid,
         jti,

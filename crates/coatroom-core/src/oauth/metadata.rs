@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::json;
-use crate::config::is_loopback;
+use crate::config::{Tenants, is_loopback};
 use crate::error::Error;
 
 /// The provider's metadata, checked.
@@ -17,6 +17,8 @@ use crate::error::Error;
 pub struct Metadata {
     /// The issuer, equal to the configured one.
     pub(crate) issuer: String,
+    /// The tenants that `issuer` stands for; then no token has it in `iss`.
+    pub(crate) tenants: Option<Tenants>,
     /// Where users sign in.
     pub(crate) authorization_endpoint: Url,
     /// Where codes and refresh tokens are redeemed.
@@ -81,6 +83,7 @@ impl Metadata {
             |name| endpoint(&document, name, tls)?.ok_or_else(|| refuse(&format!("`{name}` is missing")));
         Ok(Self {
             issuer: issuer.to_owned(),
+            tenants: None,
             authorization_endpoint: required("authorization_endpoint")?,
             token_endpoint: required("token_endpoint")?,
             jwks_uri: required("jwks_uri")?,
@@ -94,6 +97,23 @@ impl Metadata {
             id_token_signing_alg_values_supported: list(&document, "id_token_signing_alg_values_supported")?,
             code_challenge_methods_supported: list(&document, "code_challenge_methods_supported")?,
         })
+    }
+
+    /// The same for an issuer that stands for these tenants ([`Provider::metadata_issuer`]): whose
+    /// tokens are accepted. Without this nobody's are.
+    ///
+    /// [`Provider::metadata_issuer`]: crate::config::Provider::metadata_issuer
+    #[must_use]
+    pub fn for_tenants(self, tenants: Option<Tenants>) -> Self {
+        Self { tenants, ..self }
+    }
+
+    /// Whether an issuer is this provider, as a string.
+    pub(crate) fn is_issuer(&self, issuer: &str) -> bool {
+        match &self.tenants {
+            Some(tenants) => tenants.tenant_of(issuer).is_some(),
+            None => issuer == self.issuer,
+        }
     }
 
     /// Where the provider's keys are (RFC 7517).

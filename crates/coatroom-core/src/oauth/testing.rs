@@ -200,6 +200,7 @@ pub(crate) fn provider() -> Provider {
         allowed_parameters: Vec::new(),
         leeway: Duration::from_secs(10),
         logout_token_without_exp: false,
+        habits: crate::config::Habits::default(),
         timeout: Duration::from_secs(10),
     }
 }

@@ -148,7 +148,9 @@ pub(crate) fn parse_token_response(response: &ProviderResponse) -> Result<TokenR
         StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
     );
     match error.expose() {
-        "invalid_grant" if may_end_a_grant => Err(TokenFailure::InvalidGrant),
+        // Entra says the second where a user has to do something first: with this grant there will be no
+        // more tokens either.
+        "invalid_grant" | "interaction_required" if may_end_a_grant => Err(TokenFailure::InvalidGrant),
         "temporarily_unavailable" | "server_error" | "slow_down" => {
             Err(TokenFailure::Unavailable("the error says to try later"))
         }
@@ -699,6 +701,7 @@ mod tests {
             let outcome = parse_token_reply(&Reply::Response(ProviderResponse {
                 status: StatusCode::OK,
                 content_type: None,
+                dpop_nonce: None,
                 body: body.to_vec().into(),
             }));
             assert!(matches!(outcome, Err(TokenFailure::Unusable(_))));

@@ -10,6 +10,7 @@ mod cross_site;
 mod duende;
 mod duende_sign_out;
 mod embedding;
+mod habits;
 mod misbehaving;
 mod outages;
 mod provider_logout;

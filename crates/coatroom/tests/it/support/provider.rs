@@ -53,6 +53,14 @@ pub(crate) struct Script {
     pub(crate) metadata: Value,
     /// Claims that replace those of the ID token; null removes one.
     pub(crate) claims: Value,
+    /// Members that replace those of the key.
+    pub(crate) jwk: Value,
+    /// Members that replace those of token answers.
+    pub(crate) token_members: Value,
+    /// What an authorization request has to say for a refresh token: a parameter, and a word in it.
+    pub(crate) refresh_wants: Option<(&'static str, &'static str)>,
+    /// Every authorization request that was approved.
+    pub(crate) requests: Vec<HashMap<String, String>>,
     /// Something to make access tokens longer.
     pub(crate) padding: usize,
     /// The key id in use; changing it is a rotation.
@@ -80,6 +88,8 @@ pub(crate) enum Rotation {
     Rotate,
     /// The same for ever, not repeated in the answer.
     Keep,
+    /// A new one each time, and an old one can still be used.
+    Overlap,
     /// None.
     Never,
 }
@@ -97,6 +107,7 @@ struct Grant {
     nonce: String,
     challenge: String,
     redirect_uri: String,
+    refreshable: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -126,6 +137,10 @@ impl ScriptedProvider {
             refresh_expires_in: None,
             metadata: json!({}),
             claims: json!({}),
+            jwk: json!({}),
+            token_members: json!({}),
+            refresh_wants: None,
+            requests: Vec::new(),
             padding: 0,
             kid: "key-1".to_owned(),
             jwks_kid: None,
@@ -147,6 +162,8 @@ impl ScriptedProvider {
             .route("/jwks", get(jwks))
             .route("/token", post(token))
             .route("/revoke", post(revoke))
+            // of an issuer with a path, or wherever a test wants it
+            .fallback(discovery_elsewhere)
             .with_state(Arc::clone(&shared));
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { issuer, shared }
@@ -188,6 +205,11 @@ impl ScriptedProvider {
         assert_eq!(parameters["code_challenge_method"], "S256");
         assert_eq!(parameters["client_id"], "shop");
         let mut script = self.script();
+        let refreshable = script.refresh_wants.is_none_or(|(name, wanted)| {
+            let value = parameters.get(name).map_or("", String::as_str);
+            value.split(' ').any(|word| word == wanted)
+        });
+        script.requests.push(parameters.clone());
         script.counter += 1;
         let code = format!("canary-code-{}", script.counter);
         script.codes.insert(
@@ -197,6 +219,7 @@ impl ScriptedProvider {
                 nonce: parameters["nonce"].clone(),
                 challenge: parameters["code_challenge"].clone(),
                 redirect_uri: parameters["redirect_uri"].clone(),
+                refreshable,
             },
         );
         script.issued.push(code.clone());
@@ -254,14 +277,22 @@ async fn discovery(State(shared): State<Arc<Shared>>) -> Response {
     axum::Json(metadata).into_response()
 }
 
+async fn discovery_elsewhere(shared: State<Arc<Shared>>, uri: http::Uri) -> Response {
+    match uri.path().ends_with("/openid-configuration") {
+        true => discovery(shared).await,
+        false => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
 async fn jwks(State(shared): State<Arc<Shared>>) -> Response {
     let mut script = shared.state.lock().expect("no test panicked here");
     script.jwks_requests += 1;
     let point = shared.key.public_key().as_ref();
-    let key = json!({
+    let mut key = json!({
         "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": script.jwks_kid.as_ref().unwrap_or(&script.kid),
         "x": URL_SAFE_NO_PAD.encode(&point[1..33]), "y": URL_SAFE_NO_PAD.encode(&point[33..65]),
     });
+    overlay(&mut key, &script.jwk);
     axum::Json(json!({"keys": [key]})).into_response()
 }
 
@@ -341,12 +372,15 @@ impl Script {
                     return invalid_grant;
                 };
                 match (token, self.refresh) {
-                    (Token::Live, Rotation::Rotate) => {
+                    (Token::Live, Rotation::Rotate | Rotation::Overlap) => {
                         self.refresh_tokens
                             .insert(presented, (grant.clone(), Token::Used));
                         (200, self.issue(shared, &grant, self.refreshed_id_token))
                     }
                     (Token::Live, Rotation::Keep | Rotation::Never) => {
+                        (200, self.issue(shared, &grant, self.refreshed_id_token))
+                    }
+                    (Token::Used, Rotation::Overlap) => {
                         (200, self.issue(shared, &grant, self.refreshed_id_token))
                     }
                     (Token::Used, _) => {
@@ -378,7 +412,8 @@ impl Script {
             answer["refresh_expires_in"] = seconds.into();
         }
         let first = self.refresh_tokens.is_empty();
-        if self.refresh == Rotation::Rotate || (self.refresh == Rotation::Keep && first) {
+        let rotates = matches!(self.refresh, Rotation::Rotate | Rotation::Overlap);
+        if grant.refreshable && (rotates || (self.refresh == Rotation::Keep && first)) {
             let refresh_token = format!("canary-refresh-{}", self.counter);
             self.refresh_tokens
                 .insert(refresh_token.clone(), (grant.clone(), Token::Live));
@@ -390,6 +425,7 @@ impl Script {
             self.issued.push(id_token.clone());
             answer["id_token"] = id_token.into();
         }
+        overlay(&mut answer, &self.token_members);
         answer
     }
 

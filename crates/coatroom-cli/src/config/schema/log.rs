@@ -1,0 +1,46 @@
+//! The log as it is written. What is worth a line is decided where it is logged.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// The log.
+#[derive(Deserialize, JsonSchema, Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Log {
+    /// How a line looks.
+    #[schemars(extend("default" = Format::default().as_str()))]
+    pub(crate) format: Format,
+    /// What is worth a line. The environment variable `COATROOM_LOG` goes before it.
+    #[schemars(extend("default" = Level::default().as_str()))]
+    pub(crate) level: Level,
+}
+
+/// How a log line looks.
+#[derive(Deserialize, JsonSchema, Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// What is worth a log line.
+#[derive(Deserialize, JsonSchema, Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub(crate) enum Level {
+    /// Somebody must look.
+    Error,
+    /// Somebody should look.
+    Warn,
+    /// Worth counting.
+    #[default]
+    Info,
+    /// Everyday.
+    Debug,
+    /// Everything.
+    Trace,
+}
