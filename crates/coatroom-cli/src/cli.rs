@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 
 use crate::check;
 use crate::config::{self, Loaded, Report, Style, headed};
+use crate::doctor;
 use crate::sessions_command;
 
 /// A token handler for single-page applications: it keeps tokens out of the browser.
@@ -35,6 +36,8 @@ pub(crate) enum Command {
         #[arg(short, long, value_name = "FILE", env = "COATROOM_CONFIG")]
         config: PathBuf,
     },
+    /// Ask the provider, the stores and the upstreams of a configuration file, and say what is wrong
+    Doctor(doctor::Asked),
     /// Print the JSON Schema of the configuration file, for editors and checks
     Schema {
         /// Print the reference page of all settings instead, in Markdown
@@ -161,6 +164,8 @@ mod tests {
             ("schema", Some("schema")),
             ("schema --markdown", Some("schema")),
             ("schema f", None),
+            ("doctor -c f --app shop --json", Some("doctor")),
+            ("doctor", None),
             ("sessions list -c f --sub a", Some("sessions")),
             ("sessions end -c f --session AAECAwQFBgc", Some("sessions")),
             ("sessions end -c f", None),
@@ -187,6 +192,7 @@ mod tests {
                 Command::Serve { .. } | Command::Check { .. } => "another file",
                 Command::Schema { .. } => "schema",
                 Command::Sessions { .. } => "sessions",
+                Command::Doctor(_) => "doctor",
                 Command::Keygen {
                     proxy: false,
                     key: None,

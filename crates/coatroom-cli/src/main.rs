@@ -7,6 +7,7 @@ mod check;
 mod cli;
 mod config;
 mod dev_cert;
+mod doctor;
 mod keygen;
 mod reload;
 mod schema_command;
@@ -17,6 +18,7 @@ mod start;
 use std::process::ExitCode;
 
 use dev_cert::Existing;
+use doctor::Health;
 use schema_command::Form;
 use sessions_command::Found;
 
@@ -32,6 +34,11 @@ fn main() -> ExitCode {
             cli::load(&config).and_then(|loaded| start::run(loaded, watch))
         }
         cli::Command::Check { config } => cli::check(&config),
+        cli::Command::Doctor(asked) => match doctor::run(&asked) {
+            Ok(Health::Failed) => return ExitCode::FAILURE,
+            Ok(Health::Good) => Ok(()),
+            Err(error) => Err(error),
+        },
         cli::Command::Schema { markdown } => schema_command::run(if markdown {
             Form::ReferencePage
         } else {

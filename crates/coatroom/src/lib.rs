@@ -87,6 +87,7 @@
 mod agent;
 mod api;
 pub mod clock;
+pub mod examine;
 pub mod extensions;
 mod flights;
 mod grpc;

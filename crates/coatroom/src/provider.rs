@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::error::Error as StdError;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use coatroom_core::config;
@@ -18,8 +18,8 @@ use coatroom_core::error::Error;
 use coatroom_core::oauth::{JwkSet, Metadata, ProviderSnapshot};
 use coatroom_core::step::{Context, MAX_RESPONSE, ProviderRequest, ProviderResponse, Reply, Step};
 use coatroom_core::time::UnixTime;
-use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderValue, Method, StatusCode};
+use http::header::{ACCEPT, CONTENT_TYPE, DATE, LOCATION};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Url, redirect};
 
@@ -40,6 +40,16 @@ pub struct Health {
     pub ready: bool,
     /// What went wrong when they were last fetched, if it did. Our own words, never the provider's.
     pub last_error: Option<String>,
+}
+
+/// An answer as whoever examines a provider sees it, see [`Provider::look`].
+pub struct Looked {
+    /// The answer.
+    pub response: ProviderResponse,
+    /// What it says the time is (RFC 9110 §6.6.1), if it says so.
+    pub date: Option<UnixTime>,
+    /// Where it redirects to, if it does.
+    pub location: Option<String>,
 }
 
 /// The HTTP client cannot be set up, for instance because the system has no CA certificates.
@@ -196,6 +206,26 @@ impl Provider {
     /// A token request whose future is dropped may have been answered: spawn what must be completed.
     pub async fn send(&self, request: ProviderRequest) -> Reply {
         self.shared.send(request).await
+    }
+
+    /// Sends one request and tells more of its answer than a conversation needs to know.
+    ///
+    /// # Errors
+    /// Why there was no answer, in our own words.
+    pub async fn look(&self, request: ProviderRequest) -> Result<Looked, &'static str> {
+        let (response, headers) = self.shared.answer(request).await?;
+        let text = |name| {
+            headers
+                .get(name)
+                .and_then(|value: &HeaderValue| value.to_str().ok())
+        };
+        let date = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
+        let since = date.and_then(|date| date.duration_since(SystemTime::UNIX_EPOCH).ok());
+        Ok(Looked {
+            date: since.map(|since| UnixTime(since.as_secs())),
+            location: text(LOCATION).map(str::to_owned),
+            response,
+        })
     }
 
     /// Carries out a conversation to its end. The one loop that there is.
@@ -375,20 +405,26 @@ impl Shared {
     }
 
     async fn send(&self, request: ProviderRequest) -> Reply {
+        match self.answer(request).await {
+            Ok((response, _)) => Reply::Response(response),
+            Err(why) => Reply::Unreachable(why),
+        }
+    }
+
+    async fn answer(&self, request: ProviderRequest) -> Result<(ProviderResponse, HeaderMap), &'static str> {
         let mut outgoing = reqwest::Request::new(request.method, request.url);
         outgoing.headers_mut().extend(request.headers);
         if !request.body.is_empty() {
             // Zeroed when the last reference is dropped.
             *outgoing.body_mut() = Some(Bytes::from_owner(request.body).into());
         }
-        match self.exchange(outgoing).await {
-            Ok(response) => Reply::Response(response),
-            Err(Broken::TooLong) => Reply::Unreachable("its answer is longer than 1 mib"),
-            Err(Broken::Transport(error)) => Reply::Unreachable(reason(&error)),
-        }
+        self.exchange(outgoing).await.map_err(|broken| match broken {
+            Broken::TooLong => "its answer is longer than 1 mib",
+            Broken::Transport(error) => reason(&error),
+        })
     }
 
-    async fn exchange(&self, request: reqwest::Request) -> Result<ProviderResponse, Broken> {
+    async fn exchange(&self, request: reqwest::Request) -> Result<(ProviderResponse, HeaderMap), Broken> {
         let mut response = self.client.execute(request).await.map_err(Broken::Transport)?;
         let announced = response
             .content_length()
@@ -419,7 +455,7 @@ impl Shared {
             }
             answer.body.extend_from_slice(&chunk);
         }
-        Ok(answer)
+        Ok((answer, std::mem::take(response.headers_mut())))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -540,7 +576,7 @@ mod tests {
     use std::convert::Infallible;
 
     use coatroom_core::secret::Secret;
-    use http::{HeaderMap, HeaderName, Response};
+    use http::{HeaderName, Response};
     use http_body_util::combinators::BoxBody;
     use http_body_util::{BodyExt as _, Full, StreamBody};
     use hyper::body::{Frame, Incoming};

@@ -20,6 +20,8 @@
 //! The folder is written as `[DIR]`. `COATROOM_TRANSCRIPTS=write` writes what came instead of
 //! comparing it; the canary test then still applies.
 
+mod doctor;
+mod doctor_provider;
 mod documented;
 mod generated;
 

@@ -59,6 +59,11 @@ impl JwkSet {
         Ok(Self { keys })
     }
 
+    /// Whether signatures of that algorithm are accepted at all (RFC 7518 §3.1).
+    pub fn accepts(name: &str) -> bool {
+        algorithm(name).is_some()
+    }
+
     /// How many keys can be used.
     pub fn len(&self) -> usize {
         self.keys.len()

@@ -17,7 +17,7 @@ use coatroom_core::store::{
 };
 use coatroom_core::time::UnixTime;
 
-use super::{Cursor, SessionStore, StoreError, StoreFuture};
+use super::{Cursor, SessionStore, StoreError, StoreFacts, StoreFuture};
 use crate::clock::Clock;
 use crate::telemetry::{family, series};
 
@@ -430,6 +430,11 @@ impl SessionStore for Guarded {
 
     fn ping(&self) -> StoreFuture<'_, ()> {
         self.run(Operation::Ping, |store| store.ping())
+    }
+
+    // asked by whoever examines a store, not by a call: neither counted nor held back
+    fn facts(&self) -> StoreFuture<'_, StoreFacts> {
+        self.inner.facts()
     }
 }
 

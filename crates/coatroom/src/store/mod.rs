@@ -81,6 +81,24 @@ fn unreadable() -> Record {
     }
 }
 
+/// What a server calls its version, as far as it is digits and dots.
+#[cfg(any(feature = "redis", feature = "sqlite", feature = "postgres"))]
+fn plain_version(said: &[u8]) -> Option<String> {
+    let digits = said
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit() || **byte == b'.');
+    let version: String = digits.take(20).map(|byte| char::from(*byte)).collect();
+    (!version.is_empty()).then_some(version)
+}
+
+impl StoreFacts {
+    /// The same with what its clock says.
+    #[cfg(feature = "redis")]
+    fn at(self, now: Option<UnixTime>) -> Self {
+        Self { now, ..self }
+    }
+}
+
 /// Where a reader of the ends has got to: opaque, of one store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor(pub String);
@@ -153,4 +171,23 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// Whether the store answers, and may be written to.
     fn ping(&self) -> StoreFuture<'_, ()>;
+
+    /// What the server says of itself, for whoever examines it; nothing where it says nothing.
+    fn facts(&self) -> StoreFuture<'_, StoreFacts> {
+        Box::pin(std::future::ready(Ok(StoreFacts::default())))
+    }
+}
+
+/// What the server behind a store says of itself: what it does not tell us is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreFacts {
+    /// Its version: digits and dots.
+    pub version: Option<String>,
+    /// Its clock.
+    pub now: Option<UnixTime>,
+    /// Whether it throws entries away that are not over yet, when its memory is full.
+    pub evicts: Option<bool>,
+    /// Whether what it was told survives its restart.
+    pub persists: Option<bool>,
 }

@@ -71,6 +71,11 @@ impl Database for PostgresStore {
         &self.0.sql
     }
 
+    fn clock_and_version(&self) -> &'static str {
+        "select extract(epoch from clock_timestamp())::int8, \
+         convert_to(current_setting('server_version'), 'UTF8')"
+    }
+
     fn run(&self, kind: Kind, queries: Vec<Query>) -> StoreFuture<'_, Vec<Vec<Value>>> {
         Box::pin(async move {
             let deadline = Instant::now() + self.0.timeout;

@@ -17,7 +17,7 @@ use coatroom_core::time::UnixTime;
 use super::statements::{
     ANNOUNCE, FORMAT, MARK, MARKS, Query, RECALL, Sql, Value, bytes, life, placeholders, seconds, version,
 };
-use super::{Cursor, SessionStore, StoreError, StoreFuture, unreadable};
+use super::{Cursor, SessionStore, StoreError, StoreFacts, StoreFuture, unreadable};
 
 /// What may be done with statements when a connection breaks under them.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,9 @@ pub(super) trait Database: Send + Sync + 'static {
 
     /// Runs them, several as one transaction, in time; the rows of the first.
     fn run(&self, kind: Kind, queries: Vec<Query>) -> StoreFuture<'_, Vec<Vec<Value>>>;
+
+    /// A statement that answers one row: its clock in seconds, and its version as bytes.
+    fn clock_and_version(&self) -> &'static str;
 }
 
 /// Rows that one purge takes of each table.
@@ -317,6 +320,27 @@ impl<D: Database> SessionStore for D {
         Box::pin(async move {
             let nothing = vec![Value::Bytes(Vec::new())];
             run(self, Kind::Write, &self.sql().ping, nothing).await.map(drop)
+        })
+    }
+
+    fn facts(&self) -> StoreFuture<'_, StoreFacts> {
+        Box::pin(async move {
+            let rows = run(self, Kind::Read, &self.clock_and_version().into(), Vec::new()).await?;
+            let mut columns = rows.into_iter().next().unwrap_or_default().into_iter();
+            let now = match columns.next() {
+                Some(Value::Integer(seconds)) => u64::try_from(seconds).ok().map(UnixTime),
+                _ => None,
+            };
+            let version = match columns.next() {
+                Some(Value::Bytes(version)) => super::plain_version(&version),
+                _ => None,
+            };
+            Ok(StoreFacts {
+                version,
+                now,
+                evicts: Some(false),
+                persists: Some(true),
+            })
         })
     }
 }

@@ -80,6 +80,10 @@ impl Database for SqliteStore {
         &self.0.sql
     }
 
+    fn clock_and_version(&self) -> &'static str {
+        "select cast(strftime('%s', 'now') as integer), cast(sqlite_version() as blob)"
+    }
+
     fn run(&self, kind: Kind, queries: Vec<Query>) -> StoreFuture<'_, Vec<Vec<Value>>> {
         Box::pin(async move {
             let deadline = Instant::now() + self.0.timeout;

@@ -97,6 +97,11 @@ impl Directory {
         })
     }
 
+    /// The TLS configuration of routes without settings of their own.
+    pub(super) fn platform(&self) -> &ClientConfig {
+        &self.platform
+    }
+
     pub(super) fn run_on(&self, control: Handle) {
         let _ = self.runtime.set(control);
     }

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use coatroom_core::config::HealthCheck;
 use coatroom_core::error::Error;
 use http::header::{CONNECTION, HOST, USER_AGENT};
-use http::{HeaderValue, Request, StatusCode, Uri, Version};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
 use http_body_util::Empty;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioExecutor;
@@ -90,19 +91,31 @@ impl Tally {
 
 /// One check: why it is bad, if it is.
 pub(super) async fn checked(endpoint: &Endpoint, check: &HealthCheck) -> Result<(), String> {
-    match timeout(check.timeout, ask(endpoint, check)).await {
-        Ok(Ok(status)) if status.is_success() => Ok(()),
-        Ok(Ok(status)) => Err(format!("it answers {}", status.as_u16())),
-        Ok(Err(Error::UpstreamUnavailable(reason))) => Err(reason),
-        Ok(Err(_)) => Err("the check could not be made".to_owned()),
+    match timeout(check.timeout, ask(endpoint, Method::GET, check.path.clone())).await {
+        Ok(Ok((status, _))) if status.is_success() => Ok(()),
+        Ok(Ok((status, _))) => Err(format!("it answers {}", status.as_u16())),
+        Ok(Err(error)) => Err(why(error)),
         Err(_) => Err("no answer in time".to_owned()),
     }
 }
 
-async fn ask(endpoint: &Endpoint, check: &HealthCheck) -> Result<StatusCode, Error> {
+/// Why a check could not be made, in words.
+pub(super) fn why(error: Error) -> String {
+    match error {
+        Error::UpstreamUnavailable(reason) => reason,
+        _ => "the check could not be made".to_owned(),
+    }
+}
+
+/// Asks once, over a connection of its own; what spoke, and the status.
+pub(super) async fn ask(
+    endpoint: &Endpoint,
+    method: Method,
+    path: PathAndQuery,
+) -> Result<(StatusCode, Protocol), Error> {
     let broken = |_| Error::UpstreamUnavailable("it closed the connection without an answer".to_owned());
     let (io, speaks) = endpoint.connect_for_check().await?;
-    let request = question(endpoint, check, speaks)?;
+    let request = question(endpoint, method, path, speaks)?;
     let answer = match speaks {
         Protocol::Http1 => {
             let (mut sender, connection) = http1::handshake(io).await.map_err(broken)?;
@@ -114,23 +127,24 @@ async fn ask(endpoint: &Endpoint, check: &HealthCheck) -> Result<StatusCode, Err
             first_of(sender.send_request(request), connection).await
         }
     };
-    Ok(answer.map_err(broken)?.status())
+    Ok((answer.map_err(broken)?.status(), speaks))
 }
 
 fn question(
     endpoint: &Endpoint,
-    check: &HealthCheck,
+    method: Method,
+    path: PathAndQuery,
     speaks: Protocol,
 ) -> Result<Request<Empty<Bytes>>, Error> {
     let site = Uri::try_from(&endpoint.site.url).map_err(|_| Error::Bug("a checked url does not parse"))?;
     let mut target = site.into_parts();
-    target.path_and_query = Some(check.path.clone());
+    target.path_and_query = Some(path.clone());
     let host = target
         .authority
         .as_ref()
         .map_or("", |authority| authority.as_str());
     let request = match speaks {
-        Protocol::Http1 => Request::get(check.path.clone())
+        Protocol::Http1 => Request::get(path)
             .header(HOST, host)
             .header(CONNECTION, HeaderValue::from_static("close")),
         Protocol::Http2 => {
@@ -139,6 +153,7 @@ fn question(
         }
     };
     request
+        .method(method)
         .header(USER_AGENT, HeaderValue::from_static("coatroom-health-check"))
         .body(Empty::new())
         .map_err(|_| Error::Bug("a checked path is no request target"))

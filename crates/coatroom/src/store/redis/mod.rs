@@ -12,10 +12,12 @@
 mod address;
 mod connection;
 mod ended;
+mod facts;
 mod failure;
 mod record;
 mod scripts;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use ::redis::{Cmd, FromRedisValue, Value, cmd};
@@ -31,7 +33,7 @@ use futures_util::future::{join_all, try_join_all};
 use self::connection::{Connections, Link};
 use self::ended::{KEPT, Place};
 use self::failure::Failure;
-use super::{Cursor, SessionStore, StoreError, StoreFuture, unreadable};
+use super::{Cursor, SessionStore, StoreError, StoreFacts, StoreFuture, unreadable};
 use crate::clock::SystemRng;
 
 /// Sessions in Redis or Valkey.
@@ -427,6 +429,33 @@ impl SessionStore for RedisStore {
             let mut set = cmd("SET");
             set.arg(format!("{}ping", self.prefix)).arg(1).arg("PX").arg(1000);
             self.connections.run("ping", |link, _| query(link, &set)).await
+        })
+    }
+
+    fn facts(&self) -> StoreFuture<'_, StoreFacts> {
+        Box::pin(async move {
+            let mut save = cmd("CONFIG");
+            save.arg("GET").arg("save");
+            let (time, info) = (cmd("TIME"), cmd("INFO"));
+            // what the ACL of this user does not allow is not known; a cluster answers for each node
+            let ask = |command| {
+                self.connections
+                    .run("facts", move |link, _| query::<Value>(link, command))
+            };
+            let time = ask(&time)
+                .await
+                .ok()
+                .and_then(|time| Vec::<String>::from_redis_value(time).ok());
+            let now = time.and_then(|time| time.first()?.parse().ok()).map(UnixTime);
+            let info = ask(&info)
+                .await
+                .ok()
+                .and_then(|info| String::from_redis_value(info).ok());
+            let save = ask(&save).await.ok();
+            let save = save.and_then(|save| HashMap::<String, String>::from_redis_value(save).ok());
+            let save = save.as_ref().and_then(|save| save.get("save"));
+            let facts = info.map(|info| facts::of(&info, save.map(String::as_str)));
+            Ok(facts.unwrap_or_default().at(now))
         })
     }
 }

@@ -1,0 +1,85 @@
+//! One application's provider: the way there, its metadata, its keys, and what it makes of this client.
+//!
+//! Each step needs the one before it, so the first that fails is the one to look at. The client is
+//! never shown to a provider that calls itself something else than the configuration does.
+
+use std::sync::Arc;
+
+use coatroom::Keys;
+use coatroom::clock::SystemClock;
+use coatroom::provider::Provider;
+use coatroom_core::config::Application;
+use coatroom_core::handler::Handler;
+use tokio::time::timeout;
+
+use super::sheet::Sheet;
+use super::{QUESTION, advertised, client, discovery, keys as signing_keys, network};
+
+/// Examines it.
+pub(super) async fn examine(sheet: Sheet, application: &Application, keys: &Keys) {
+    look_at(&sheet, application, keys).await;
+    sheet.done();
+}
+
+async fn look_at(sheet: &Sheet, application: &Application, keys: &Keys) {
+    let (Some(provider), Keys::Agent(ring)) = (&application.provider, keys) else {
+        return;
+    };
+    if !network::examine(sheet, &provider.issuer).await {
+        return;
+    }
+    let client = match Provider::new(provider, Arc::new(SystemClock)) {
+        Ok(client) => client,
+        Err(error) => {
+            sheet.failed(
+                "metadata",
+                error.to_string(),
+                "install the package ca-certificates, or set SSL_CERT_FILE",
+            );
+            return;
+        }
+    };
+    let Some(document) = discovery::examine(sheet, &client, provider).await else {
+        return;
+    };
+    let asked = advertised::Asked {
+        application,
+        provider,
+        document: &document.members,
+    };
+    advertised::examine(sheet, &asked);
+    let Some(metadata) = document.metadata else {
+        sheet.unclear("client", NOT_TRIED, "");
+        return;
+    };
+    if !signing_keys::examine(sheet, &client, &metadata).await {
+        sheet.unclear("client", NOT_TRIED, "");
+        return;
+    }
+    // as a sign-in finds them
+    let snapshot = match timeout(QUESTION, client.snapshot()).await {
+        Ok(Ok(snapshot)) => snapshot,
+        Ok(Err(error)) => {
+            sheet.failed(
+                "metadata",
+                error.to_string(),
+                "it was good a moment ago: is the provider restarting?",
+            );
+            return;
+        }
+        Err(_) => {
+            sheet.failed(
+                "metadata",
+                "it took too long to fetch it again",
+                "is the provider overloaded?",
+            );
+            return;
+        }
+    };
+    match Handler::new(Arc::new(application.clone()), ring.clone()) {
+        Ok(handler) => client::examine(sheet, &client, &handler, &snapshot).await,
+        Err(error) => sheet.failed("client", error.to_string(), "see `coatroom check`"),
+    }
+}
+
+const NOT_TRIED: &str = "not tried: first what failed above";

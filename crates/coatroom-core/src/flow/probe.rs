@@ -1,0 +1,383 @@
+//! Questions that sign nobody in: does the provider know this client, and its redirect URI?
+//!
+//! They are asked with the messages of a real sign-in, so that what is proved is what users will meet:
+//! a token request with a code that nobody issued (RFC 6749 §4.1.3, §5.2), and an authorization
+//! request with `prompt=none` (OIDC Core §3.1.2.1). Nothing that a provider says is kept or shown:
+//! each answer becomes one of a few verdicts, and where it proves nothing the verdict says so.
+
+use http::StatusCode;
+use serde_json::Value;
+use url::Url;
+
+use crate::error::Error;
+use crate::flow::{Input, Refusal};
+use crate::handler::Handler;
+use crate::oauth::pkce;
+use crate::oauth::token;
+use crate::rng::random_text;
+use crate::secret::Secret;
+use crate::step::{Context, ProviderResponse, Reply, Step};
+
+/// What the token endpoint made of this client and a code that nobody issued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientVerdict {
+    /// `invalid_grant`: the client is known and authenticated, the code is not.
+    Authenticated,
+    /// `invalid_client`, or 401 without a reason: unknown client, wrong secret, or another method.
+    Refused,
+    /// `unauthorized_client`: authenticated, but it may not redeem codes.
+    NotAllowed,
+    /// `unsupported_grant_type`.
+    NoCodes,
+    /// `invalid_request`: most providers look at the client first, then at the request.
+    Malformed,
+    /// 403 without an OAuth error: something in front of the provider, or a policy of it.
+    Forbidden,
+    /// It issued tokens for a code that nobody issued, or says so.
+    Success,
+    /// No answer, 429 or 5xx; why, in our own words.
+    Unavailable(&'static str),
+    /// Another answer, such as the empty 400 of Glewlwyd: it proves nothing. Its status.
+    Unclear(u16),
+}
+
+/// What the authorization endpoint made of this client's redirect URI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedirectVerdict {
+    /// It redirects there and says that nobody is signed in: registered, and the request is good.
+    Registered,
+    /// It redirects there with an error that users would meet: registered, but the request is not
+    /// good. The registered error, `None` where it is no registered one.
+    RegisteredWithError(Option<&'static str>),
+    /// An error page in place of a redirect: most likely not registered. The status.
+    ErrorPage(u16),
+    /// It leads somewhere else, to its own pages: nobody can tell. The status.
+    Elsewhere(u16),
+    /// 429 or 5xx. The status.
+    Unavailable(u16),
+}
+
+impl Handler {
+    /// Where the provider has to send users back to: what is registered there.
+    pub fn registered_redirect_uri(&self) -> String {
+        self.redirect_uri()
+    }
+
+    /// Where users come back to after a sign-out at the provider: what is registered there.
+    pub fn registered_post_logout_redirect_uri(&self) -> String {
+        self.agent_url("logout/callback")
+    }
+
+    /// Redeems a code that nobody issued, authenticated as this client is.
+    ///
+    /// # Errors
+    /// [`Error::Provider`] when this client cannot authenticate with what the metadata offers.
+    pub fn try_client(&self, context: &mut Context<'_>) -> Result<Step<ClientVerdict>, Error> {
+        let code = Secret::new(random_text::<24>(context.rng));
+        let verifier = pkce::verifier(context.rng);
+        let request = token::code_request(
+            &code,
+            &self.redirect_uri(),
+            &verifier,
+            &self.provider,
+            &context.provider.metadata,
+        )?;
+        Ok(Step::send(request, |reply, _| {
+            Ok(Step::Done(client_verdict(&reply)))
+        }))
+    }
+
+    /// The authorization request of a sign-in that must not show anything (`prompt=none`). No cookie
+    /// goes with it, so its answer can begin no session.
+    ///
+    /// # Errors
+    /// As [`login_start`](Handler::login_start).
+    pub fn try_redirect(&self, context: &mut Context<'_>) -> Result<Url, Error> {
+        let start = |input: &[u8], context: &mut Context<'_>| -> Result<Option<Url>, Refusal> {
+            let answer = self.login_start(&http::HeaderMap::new(), None, Input::form(input)?, context)?;
+            let url = answer
+                .json
+                .as_ref()
+                .and_then(|json| json["authorization_url"].as_str());
+            Ok(url.and_then(|url| Url::parse(url).ok()))
+        };
+        let url = match start(b"prompt=none", context) {
+            // the configuration may fix `prompt`
+            Err(Refusal {
+                error: Error::InvalidRequest(_),
+                ..
+            }) => start(b"", context),
+            other => other,
+        };
+        url.map_err(|refusal| refusal.error)?
+            .ok_or(Error::Bug("a sign-in that began has no authorization url"))
+    }
+
+    /// What an answer to [`try_redirect`](Self::try_redirect) says.
+    pub fn redirect_verdict(
+        &self,
+        status: StatusCode,
+        location: Option<&str>,
+        body: &[u8],
+    ) -> RedirectVerdict {
+        redirect_verdict(&self.redirect_uri(), status, location, body)
+    }
+}
+
+fn client_verdict(reply: &Reply) -> ClientVerdict {
+    match reply {
+        Reply::Response(response) => client_verdict_of(response),
+        Reply::Unreachable(why) => ClientVerdict::Unavailable(why),
+        Reply::Keys => ClientVerdict::Unavailable("asked for tokens, got keys"),
+    }
+}
+
+fn client_verdict_of(response: &ProviderResponse) -> ClientVerdict {
+    let status = response.status;
+    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        return ClientVerdict::Unavailable(match status {
+            StatusCode::TOO_MANY_REQUESTS => "status 429: too many requests",
+            _ => "status 5xx",
+        });
+    }
+    if status.is_success() {
+        return ClientVerdict::Success;
+    }
+    let body: Option<Value> = serde_json::from_slice(&response.body).ok();
+    let error = body.as_ref().and_then(|body| body["error"].as_str());
+    match error {
+        Some("invalid_grant") => ClientVerdict::Authenticated,
+        Some("invalid_client") => ClientVerdict::Refused,
+        Some("unauthorized_client") => ClientVerdict::NotAllowed,
+        Some("unsupported_grant_type") => ClientVerdict::NoCodes,
+        Some("invalid_request") => ClientVerdict::Malformed,
+        _ if status == StatusCode::UNAUTHORIZED => ClientVerdict::Refused,
+        None if status == StatusCode::FORBIDDEN => ClientVerdict::Forbidden,
+        _ => ClientVerdict::Unclear(status.as_u16()),
+    }
+}
+
+fn redirect_verdict(
+    redirect_uri: &str,
+    status: StatusCode,
+    location: Option<&str>,
+    body: &[u8],
+) -> RedirectVerdict {
+    let number = status.as_u16();
+    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        return RedirectVerdict::Unavailable(number);
+    }
+    if !status.is_redirection() {
+        // `response_mode=form_post`: a page that posts there; an error page shows the URI at most
+        let posts = [
+            format!("action=\"{redirect_uri}\""),
+            format!("action='{redirect_uri}'"),
+        ];
+        let is_form = std::str::from_utf8(body)
+            .is_ok_and(|page| posts.iter().any(|action| page.contains(action.as_str())));
+        return match is_form && status.is_success() {
+            true => RedirectVerdict::Registered,
+            false => RedirectVerdict::ErrorPage(number),
+        };
+    }
+    let Some(location) = location.and_then(|location| Url::parse(location).ok()) else {
+        return RedirectVerdict::Elsewhere(number);
+    };
+    if !leads_to(redirect_uri, &location) {
+        let is_error_page = location.path().to_ascii_lowercase().contains("error");
+        return match is_error_page {
+            true => RedirectVerdict::ErrorPage(number),
+            false => RedirectVerdict::Elsewhere(number),
+        };
+    }
+    let error = location.query_pairs().find(|(name, _)| name == "error");
+    match error.as_ref().map(|(_, error)| &**error) {
+        // a code, or a JWT (JARM), which nobody opens here
+        None => RedirectVerdict::Registered,
+        Some(error) if NOBODY_IS_SIGNED_IN.contains(&error) => RedirectVerdict::Registered,
+        Some(error) => RedirectVerdict::RegisteredWithError(
+            REGISTERED_ERRORS
+                .into_iter()
+                .find(|registered| *registered == error),
+        ),
+    }
+}
+
+fn leads_to(redirect_uri: &str, location: &Url) -> bool {
+    let Ok(ours) = Url::parse(redirect_uri) else {
+        return false;
+    };
+    ours.origin() == location.origin() && ours.path() == location.path()
+}
+
+/// What `prompt=none` is answered with where nobody is signed in (OIDC Core §3.1.2.6).
+const NOBODY_IS_SIGNED_IN: [&str; 4] = [
+    "login_required",
+    "interaction_required",
+    "consent_required",
+    "account_selection_required",
+];
+
+/// What else may be wrong with a request (RFC 6749 §4.1.2.1, OIDC Core §3.1.2.6, RFC 8707 §2, RFC 9101 §7).
+const REGISTERED_ERRORS: [&str; 14] = [
+    "invalid_request",
+    "unauthorized_client",
+    "access_denied",
+    "unsupported_response_type",
+    "invalid_scope",
+    "server_error",
+    "temporarily_unavailable",
+    "invalid_target",
+    "invalid_request_uri",
+    "invalid_request_object",
+    "request_not_supported",
+    "request_uri_not_supported",
+    "registration_not_supported",
+    "unmet_authentication_requirements",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_token_endpoint_says_of_a_code_that_nobody_issued() {
+        use ClientVerdict::{
+            Authenticated, Forbidden, Malformed, NoCodes, NotAllowed, Refused, Success, Unavailable, Unclear,
+        };
+        for (name, status, body, verdict) in [
+            (
+                "as it should be",
+                400,
+                r#"{"error":"invalid_grant"}"#,
+                Authenticated,
+            ),
+            ("Auth0", 403, r#"{"error":"invalid_grant"}"#, Authenticated),
+            ("wrong secret", 401, r#"{"error":"invalid_client"}"#, Refused),
+            ("the same as 400", 400, r#"{"error":"invalid_client"}"#, Refused),
+            ("no json at all", 401, "Unauthorized", Refused),
+            ("an error of its own", 401, r#"{"error":"bad_secret"}"#, Refused),
+            (
+                "not for codes",
+                400,
+                r#"{"error":"unauthorized_client"}"#,
+                NotAllowed,
+            ),
+            ("no codes", 400, r#"{"error":"unsupported_grant_type"}"#, NoCodes),
+            ("a strict one", 400, r#"{"error":"invalid_request"}"#, Malformed),
+            ("a firewall", 403, "<html>", Forbidden),
+            ("Glewlwyd", 400, "", Unclear(400)),
+            ("its own error", 400, r#"{"error":"hunter2"}"#, Unclear(400)),
+            ("not a text", 400, r#"{"error":7}"#, Unclear(400)),
+            ("a redirect", 302, "", Unclear(302)),
+            ("not there", 404, "", Unclear(404)),
+            ("tokens for nothing", 200, r#"{"access_token":"x"}"#, Success),
+            ("an html page", 200, "<html>", Success),
+            (
+                "away",
+                503,
+                r#"{"error":"invalid_grant"}"#,
+                Unavailable("status 5xx"),
+            ),
+            ("busy", 429, "", Unavailable("status 429: too many requests")),
+        ] {
+            let response = ProviderResponse {
+                status: StatusCode::from_u16(status).expect("a status"),
+                content_type: None,
+                body: body.as_bytes().to_vec().into(),
+            };
+            assert_eq!(client_verdict_of(&response), verdict, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_an_authorization_endpoint_says_of_a_redirect_uri() {
+        use RedirectVerdict::{Elsewhere, ErrorPage, Registered, RegisteredWithError, Unavailable};
+        const URI: &str = "https://shop.example.com/auth/callback";
+        let back = |query: &str| Some(format!("{URI}?{query}"));
+        let to = |url: &str| Some(url.to_owned());
+        for (name, status, location, body, verdict) in [
+            (
+                "nobody",
+                302,
+                back("error=login_required&state=x"),
+                "",
+                Registered,
+            ),
+            ("consent", 303, back("error=consent_required"), "", Registered),
+            ("a code", 302, back("code=x"), "", Registered),
+            ("a jwt", 302, back("response=x"), "", Registered),
+            (
+                "scope",
+                302,
+                back("error=invalid_scope"),
+                "",
+                RegisteredWithError(Some("invalid_scope")),
+            ),
+            (
+                "its own",
+                302,
+                back("error=hunter2"),
+                "",
+                RegisteredWithError(None),
+            ),
+            (
+                "a slash more",
+                302,
+                to(&format!("{URI}/?error=login_required")),
+                "",
+                Elsewhere(302),
+            ),
+            (
+                "another host",
+                302,
+                to("https://evil.example/auth/callback?error=login_required"),
+                "",
+                Elsewhere(302),
+            ),
+            (
+                "its login page",
+                302,
+                to("https://login.example.com/login"),
+                "",
+                Elsewhere(302),
+            ),
+            ("a relative one", 302, to("/login"), "", Elsewhere(302)),
+            ("nowhere", 302, None, "", Elsewhere(302)),
+            (
+                "Google",
+                302,
+                to("https://login.example.com/signin/oauth/error?authError=x"),
+                "",
+                ErrorPage(302),
+            ),
+            (
+                "Keycloak",
+                400,
+                None,
+                "<html>Invalid parameter: redirect_uri",
+                ErrorPage(400),
+            ),
+            ("Entra", 200, None, "<html>AADSTS50011", ErrorPage(200)),
+            (
+                "form_post",
+                200,
+                None,
+                "<form method=post action=\"https://shop.example.com/auth/callback\">",
+                Registered,
+            ),
+            (
+                "shows it",
+                400,
+                None,
+                "https://shop.example.com/auth/callback is not registered",
+                ErrorPage(400),
+            ),
+            ("away", 502, None, "", Unavailable(502)),
+        ] {
+            let status = StatusCode::from_u16(status).expect("a status");
+            let came = redirect_verdict(URI, status, location.as_deref(), body.as_bytes());
+            assert_eq!(came, verdict, "{name}");
+        }
+    }
+}
