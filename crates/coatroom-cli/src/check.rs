@@ -21,7 +21,8 @@ use std::path::Path;
 use anyhow::Context as _;
 use coatroom::Keys;
 use coatroom_core::config::{
-    AnonymousUser, Application, Callback, ClientAuthMethod, Compatibility, Hsts, LogoutReturn, Provider,
+    AnonymousUser, Application, Authorization, Callback, ClientAuthMethod, Compatibility, Hsts, LogoutReturn,
+    Provider, PushedRequests, ResponseMode,
 };
 
 use crate::config::{Loaded, dotted};
@@ -216,6 +217,9 @@ fn parties_of(provider: &Provider, claims: String) -> Vec<(&'static str, String)
         ("scopes", provider.scopes.join(" ")),
         ("fixed parameters", fixed.join(" ")),
         ("the SPA may add", provider.allowed_parameters.join(" ")),
+        ("resources", provider.authorization.resource.join(" ")),
+        ("requests", requests(&provider.authorization)),
+        ("responses", responses(provider.authorization.response_mode)),
         ("claims for the SPA", claims),
         ("tenants", tenants(provider)),
         ("preset", preset(provider)),
@@ -286,6 +290,32 @@ fn tolerated(provider: &Provider) -> String {
         .filter_map(|(is_on, what)| is_on.then_some(what))
         .collect();
     habits.join("; ")
+}
+
+/// Only what is written: otherwise the metadata decide whether requests are pushed.
+fn requests(settings: &Authorization) -> String {
+    let pushed = match settings.pushed {
+        PushedRequests::Auto => None,
+        PushedRequests::Required => Some("always pushed".to_owned()),
+        PushedRequests::Never => Some("never pushed".to_owned()),
+    };
+    let signed = settings.request_object.as_ref().map(|key| match key.kid() {
+        Some(kid) => format!("signed with {} by the key {kid}", key.alg()),
+        None => format!("signed with {}", key.alg()),
+    });
+    let claims = settings.claims.as_ref().map(|claims| format!("claims {claims}"));
+    let parts: Vec<String> = pushed.into_iter().chain(signed).chain(claims).collect();
+    parts.join("; ")
+}
+
+fn responses(mode: ResponseMode) -> String {
+    match mode {
+        ResponseMode::Query => "",
+        ResponseMode::Jwt => "signed, as jwt; no other is accepted",
+        ResponseMode::QueryJwt => "signed, as query.jwt; no other is accepted",
+        ResponseMode::FormPost => "by a form of the provider's page; no other is accepted",
+    }
+    .to_owned()
 }
 
 fn registration(out: &mut String, application: &Application) -> fmt::Result {

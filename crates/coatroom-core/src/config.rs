@@ -16,6 +16,7 @@ use crate::route::RoutePrefix;
 use crate::secret::Secret;
 
 mod addresses;
+mod authorization;
 mod check;
 mod compatibility;
 pub mod defaults;
@@ -31,6 +32,9 @@ mod store;
 mod tenants;
 mod upstream;
 
+pub use authorization::{
+    Authorization, AuthorizationConfig, PushedRequests, RequestObjectConfig, ResponseMode,
+};
 pub use check::check_together;
 pub use compatibility::{AnonymousUser, Compatibility};
 pub use files::{FileHeaders, FilesConfig, PolicyChoice};
@@ -100,6 +104,8 @@ pub struct ProviderConfig {
     pub authorization_parameters: Vec<(String, String)>,
     /// Further authorization parameters the SPA may set, beside the built-in allow-list.
     pub allowed_parameters: Vec<String>,
+    /// How authorization requests are made, and how their answers come back.
+    pub authorization: AuthorizationConfig,
     /// Tolerated clock difference for token times; default 10 s.
     pub leeway: Option<Duration>,
     /// Deadline of one request to the provider; default 10 s.
@@ -237,6 +243,7 @@ impl ProviderConfig {
             scopes: None,
             authorization_parameters: Vec::new(),
             allowed_parameters: Vec::new(),
+            authorization: AuthorizationConfig::default(),
             leeway: None,
             timeout: None,
             logout_token_without_exp: false,
@@ -335,6 +342,8 @@ pub struct Provider {
     pub authorization_parameters: Vec<(String, String)>,
     /// Names the SPA may set beside the built-in ones.
     pub allowed_parameters: Vec<String>,
+    /// How authorization requests are made, and how their answers come back.
+    pub authorization: Authorization,
     /// Tolerated clock difference.
     pub leeway: Duration,
     /// Deadline of one request.
@@ -525,6 +534,7 @@ pub(crate) mod testing {
                 scopes: None,
                 authorization_parameters: Vec::new(),
                 allowed_parameters: Vec::new(),
+                authorization: AuthorizationConfig::default(),
                 leeway: None,
                 timeout: None,
                 logout_token_without_exp: false,

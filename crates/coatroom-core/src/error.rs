@@ -33,6 +33,9 @@ pub enum Error {
     /// The user came back without having authenticated as was asked (OIDC Core §3.1.2.1, RFC 9470 §5).
     #[error("the user did not authenticate as was asked: {0}")]
     StepUpUnmet(&'static str),
+    /// A signed authorization response (JARM §2.4) that is not accepted.
+    #[error("the signed authorization response is not accepted: {0}")]
+    ResponseInvalid(&'static str),
     /// A logout token (OpenID Connect Back-Channel Logout §2.6) that is not accepted.
     #[error("the logout token is not accepted: {0}")]
     LogoutTokenInvalid(&'static str),
@@ -265,6 +268,12 @@ impl Error {
                 "the user did not sign in as strongly or as lately as was asked",
                 Info,
             ),
+            Self::ResponseInvalid(why) => Answer {
+                detail: Cow::Owned(format!(
+                    "the signed authorization response is not accepted: {why}"
+                )),
+                ..answer(StatusCode::BAD_REQUEST, "invalid_request", "", Info)
+            },
             Self::LogoutTokenInvalid(why) => Answer {
                 detail: Cow::Owned(format!("the logout token is not accepted: {why}")),
                 ..answer(StatusCode::BAD_REQUEST, "invalid_request", "", Info)

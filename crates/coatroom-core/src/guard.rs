@@ -29,8 +29,10 @@ pub enum Class {
     },
     /// Reached from any site, but only as a top-level navigation.
     Navigation,
-    /// Called by the provider and authenticated by `state` or a signature alone.
+    /// Called by the provider and authenticated by a signature alone.
     Provider,
+    /// A form that a page of the provider posts: a top-level navigation, authenticated by `state`.
+    FormPost,
     /// A proxied route that never attaches a credential: only its WebSockets are looked at.
     ProxiedNone,
     /// Static files: nothing to guard.
@@ -72,6 +74,7 @@ impl Class {
                 | Endpoint::LogoutCallback
                 | Endpoint::LogoutLink => Self::Navigation,
                 Endpoint::BackchannelLogout | Endpoint::FrontchannelLogout => Self::Provider,
+                Endpoint::FormPost => Self::FormPost,
             },
             Resolved::Proxy { route, .. } => match (&route.target, route.auth) {
                 (RouteTarget::Static(_), _) => Self::None,
@@ -108,7 +111,7 @@ pub fn trust<'a>(
         navigation: None,
     };
     match class {
-        Class::Fetch | Class::Navigation | Class::Provider | Class::None if websocket => {
+        Class::Fetch | Class::Navigation | Class::Provider | Class::FormPost | Class::None if websocket => {
             Err(Error::InvalidRequest("nothing here upgrades to a WebSocket"))
         }
         Class::ProxiedFetch { .. } if websocket => {
@@ -136,7 +139,8 @@ pub fn trust<'a>(
                 ..trusted
             })
         }
-        Class::Navigation => Ok(TrustedRequest {
+        // which page posted is the flow's question: it takes the provider's metadata
+        Class::Navigation | Class::FormPost => Ok(TrustedRequest {
             navigation: Some(check_navigation(application, head)?),
             ..trusted
         }),
@@ -420,7 +424,8 @@ mod tests {
         assert_eq!(classes.get(5..9), Some(&[Class::Navigation; 4][..]));
         assert_eq!(classes.get(9..11), Some(&[Class::Fetch; 2][..]));
         assert_eq!(classes.get(11..13), Some(&[Class::Provider; 2][..]));
-        assert_eq!(classes.get(13..), Some(&[Class::Fetch, Class::Navigation][..]));
+        let last = [Class::Fetch, Class::Navigation, Class::FormPost];
+        assert_eq!(classes.get(13..), Some(&last[..]));
         for route in &application.routes {
             let expected = match route.prefix.as_str() {
                 "/api" | "/maybe" => API,

@@ -4,11 +4,13 @@
 //!
 //! | question | method | answer |
 //! |---|---|---|
-//! | begin a sign-in (fetch) | [`login_start`](Handler::login_start) | [`AgentResponse`](crate::flow::AgentResponse) |
-//! | begin a sign-in (navigation) | [`login`](Handler::login) | [`AgentResponse`](crate::flow::AgentResponse) |
-//! | the provider returned (navigation) | [`callback`](Handler::callback) | [`Arrival`](crate::flow::Arrival) |
-//! | the provider returned (fetch) | [`login_end`](Handler::login_end) | [`Arrival`](crate::flow::Arrival) |
-//! | redeem the code | [`redeem`](Handler::redeem), [`complete`](Handler::complete) | a step, then the answer |
+//! | begin a sign-in (fetch) | [`login_start`](Handler::login_start) | a step to the [`AgentResponse`](crate::flow::AgentResponse) |
+//! | begin a sign-in (navigation) | [`login`](Handler::login) | a step to the [`AgentResponse`](crate::flow::AgentResponse) |
+//! | the provider returned (navigation) | [`callback`](Handler::callback) | a step to what [`Arrived`](crate::flow::Arrived) |
+//! | the provider returned (a form) | [`form_post`](Handler::form_post) | a step to what [`Arrived`](crate::flow::Arrived) |
+//! | the provider returned (fetch) | [`login_end`](Handler::login_end) | a step to what [`Arrived`](crate::flow::Arrived) |
+//! | which sign-in that belongs to | [`arrive`](Handler::arrive) | [`Arrival`](crate::flow::Arrival) |
+//! | redeem the code | [`redeem`](Handler::redeem), [`complete`](Handler::complete) | a step, then a step to the answer |
 //! | an API call (hot path) | [`api`](Handler::api) | [`Decision`](crate::flow::Decision) |
 //! | who is signed in | [`session`](Handler::session) | [`AgentResponse`](crate::flow::AgentResponse) |
 //! | who is signed in, for clients of Duende BFF | [`user`](Handler::user) | [`AgentResponse`](crate::flow::AgentResponse) |
@@ -24,7 +26,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{Application, Callback, Provider};
+use crate::config::{Application, Callback, Provider, ResponseMode};
 use crate::cookie::{Cookies, Jar, Kind};
 use crate::error::Error;
 use crate::flow::Seen;
@@ -64,6 +66,10 @@ impl Handler {
             .clone()
             .ok_or(Error::Bug("an application without a provider has no agent"))?;
         let cookies = Cookies::new(&app.id, &app.base_path, &app.callback)?;
+        let cookies = match provider.authorization.response_mode {
+            ResponseMode::FormPost => cookies.for_form_post(),
+            ResponseMode::Query | ResponseMode::Jwt | ResponseMode::QueryJwt => cookies,
+        };
         Ok(Self {
             app,
             provider,

@@ -16,7 +16,7 @@
 //! use coatroom_core::oauth::{JwkSet, Metadata, ProviderSnapshot};
 //! use coatroom_core::seal::{KeyRing, MasterKey};
 //! use coatroom_core::secret::Secret;
-//! use coatroom_core::step::Context;
+//! use coatroom_core::step::{Context, Step};
 //! use coatroom_core::time::UnixTime;
 //! use http::{HeaderMap, Method};
 //!
@@ -48,6 +48,7 @@
 //! let started = handler
 //!     .login_start(&HeaderMap::new(), None, Input::form(b"return_to=/orders")?, &mut context)
 //!     .map_err(|refusal| refusal.error)?;
+//! let Step::Done(started) = started else { panic!("only a pushed request has to be sent first") };
 //! let url = started.json.unwrap()["authorization_url"].to_string();
 //! assert!(url.contains("https://login.example.com/authorize?response_type=code"));
 //! assert_eq!(started.set_cookies.len(), 1);

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use http::{Method, header};
 
-use crate::config::{Application, Auth, Route, RouteTarget};
+use crate::config::{Application, Auth, ResponseMode, Route, RouteTarget};
 use crate::error::Error;
 use crate::head::{Head, Headers, Single};
 use crate::session::metadata::PublicSessionId;
@@ -51,6 +51,8 @@ pub enum Endpoint {
     User,
     /// `GET logout?sid=…`: sign-out by a link that names its session, for the same clients.
     LogoutLink,
+    /// `POST callback`: the provider's page posts its answer.
+    FormPost,
 }
 
 /// Where a request goes.
@@ -228,7 +230,7 @@ pub(crate) fn has_other_reading(
 
 impl Endpoint {
     /// Every endpoint.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::LoginStart,
         Self::LoginEnd,
         Self::Session,
@@ -244,6 +246,7 @@ impl Endpoint {
         Self::FrontchannelLogout,
         Self::User,
         Self::LogoutLink,
+        Self::FormPost,
     ];
 
     /// Its path below the agent's base path, without a leading slash; what differs from call to call
@@ -256,7 +259,7 @@ impl Endpoint {
             Self::Refresh => "refresh",
             Self::Logout => "logout",
             Self::Login => "login",
-            Self::Callback => "callback",
+            Self::Callback | Self::FormPost => "callback",
             Self::LogoutContinue => "logout/continue",
             Self::LogoutCallback => "logout/callback",
             Self::Sessions => "sessions",
@@ -265,6 +268,15 @@ impl Endpoint {
             Self::FrontchannelLogout => "frontchannel-logout",
             Self::User => "user",
             Self::LogoutLink => "logout?sid={sid}",
+        }
+    }
+
+    /// What tells it from the others in a metric: its path, and the way it is called where that is not
+    /// enough.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::FormPost => "callback (form_post)",
+            other => other.path(),
         }
     }
 
@@ -285,6 +297,10 @@ impl Endpoint {
             Self::Sessions | Self::SessionEnd => storage.is_stateful(),
             Self::BackchannelLogout | Self::FrontchannelLogout => storage.settings().is_some(),
             Self::User | Self::LogoutLink => application.compatibility.is_some(),
+            Self::FormPost => application
+                .provider
+                .as_ref()
+                .is_some_and(|provider| provider.authorization.response_mode == ResponseMode::FormPost),
         }
     }
 
@@ -304,9 +320,12 @@ impl Endpoint {
     /// The one method it takes. `HEAD` is refused: these answers change state or are personal.
     pub const fn method(self) -> Method {
         match self {
-            Self::LoginStart | Self::LoginEnd | Self::Refresh | Self::Logout | Self::BackchannelLogout => {
-                Method::POST
-            }
+            Self::LoginStart
+            | Self::LoginEnd
+            | Self::Refresh
+            | Self::Logout
+            | Self::BackchannelLogout
+            | Self::FormPost => Method::POST,
             Self::Session
             | Self::Login
             | Self::Callback

@@ -98,6 +98,15 @@ impl<T: 'static> Step<T> {
             Self::FetchKeys(continuation) => Step::FetchKeys(continuation.and_then(next)),
         })
     }
+
+    /// The same with its failure as a value, for whoever has to answer that in a way of its own.
+    pub(crate) fn caught(self) -> Step<Result<T, Error>> {
+        match self {
+            Self::Done(value) => Step::Done(Ok(value)),
+            Self::Send(request, continuation) => Step::Send(request, continuation.caught()),
+            Self::FetchKeys(continuation) => Step::FetchKeys(continuation.caught()),
+        }
+    }
 }
 
 impl<T: 'static> Continuation<T> {
@@ -125,6 +134,18 @@ impl<T: 'static> Continuation<T> {
         Continuation {
             rounds_left: self.rounds_left,
             resume: Box::new(move |reply, context| (self.resume)(reply, context)?.and_then(context, next)),
+        }
+    }
+
+    fn caught(self) -> Continuation<Result<T, Error>> {
+        Continuation {
+            rounds_left: self.rounds_left,
+            resume: Box::new(move |reply, context| {
+                Ok(match (self.resume)(reply, context) {
+                    Ok(step) => step.caught(),
+                    Err(error) => Step::Done(Err(error)),
+                })
+            }),
         }
     }
 }
@@ -251,6 +272,26 @@ mod tests {
         let (outcome, rounds) = driven(|_| Ok(conversation(asks, 0)));
         assert_eq!(outcome, Ok(MAX_ROUNDS));
         assert_eq!(rounds, usize::from(MAX_ROUNDS));
+    }
+
+    #[test]
+    fn a_failure_that_is_caught_is_a_value_and_frees_nobody_from_the_bound() {
+        let failing = || Step::<u8>::send(request(), |_, _| Err(Error::Provider("no".to_owned())));
+        let (outcome, rounds) = driven(|context| {
+            failing().caught().and_then(context, |outcome, _| {
+                assert_eq!(outcome, Err(Error::Provider("no".to_owned())));
+                Ok(Step::Done(7))
+            })
+        });
+        assert_eq!((outcome, rounds), (Ok(7), 1));
+        for (name, asks) in ASKS {
+            let (outcome, rounds) = driven(|context| {
+                let caught = conversation(asks, 0).caught();
+                caught.and_then(context, |outcome, _| outcome.map(Step::Done))
+            });
+            assert!(takes_too_many_rounds(&outcome), "{name}: {outcome:?}");
+            assert_eq!(rounds, usize::from(MAX_ROUNDS), "{name}");
+        }
     }
 
     #[test]

@@ -96,6 +96,10 @@ fn secrets_are_exposed_in_few_places() {
         ("oauth/end_session.rs", "the ID token hint"),
         ("oauth/id_token.rs", "verification"),
         ("oauth/pkce.rs", "the challenge"),
+        (
+            "oauth/request_object.rs",
+            "the request object, which the browser carries",
+        ),
         ("oauth/revocation.rs", "the revocation request"),
         ("oauth/token.rs", "the token request, and parsing its answer"),
         ("packed.rs", "what goes into a seal"),

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use coatroom_core::config::Origin;
 use coatroom_core::error::Error;
 use coatroom_core::flow::{
-    AgentResponse, Arrival, Asks, CodeExchange, Effects, Follow, IdToken, Input, Redemption, Refresh,
-    Refreshed, Refusal, Revocation, Revoked, Seen, SignedIn, StoreView,
+    AgentResponse, Asks, Effects, Follow, IdToken, Input, Redemption, Refresh, Refreshed, Refusal,
+    Revocation, Revoked, Seen, StoreView,
 };
 use coatroom_core::guard::Navigation;
 use coatroom_core::handler::MemoryKey;
@@ -25,7 +25,7 @@ use crate::flights::{Found, Landing};
 use crate::handler::{Agent, App, Shared};
 use crate::provider_logout::Kept;
 use crate::store::SessionStore;
-use crate::{provider_logout, sessions, stored, telemetry};
+use crate::{provider_logout, sessions, sign_in, stored, telemetry};
 
 /// A request to an agent endpoint that its guard let pass.
 pub(crate) struct AgentCall {
@@ -97,10 +97,10 @@ async fn look(
     }
 }
 
-/// A failure of the store as the endpoint answers it.
-fn fail(agent: &Agent, call: &AgentCall, error: Error) -> Result<AgentResponse, Refusal> {
+/// A failure outside the core as the endpoint answers it.
+pub(crate) fn fail(agent: &Agent, call: &AgentCall, error: Error) -> Result<AgentResponse, Refusal> {
     match call.endpoint {
-        Endpoint::Callback => agent.handler.sign_in_failed(error.into()),
+        Endpoint::Callback | Endpoint::FormPost => agent.handler.sign_in_failed(error.into()),
         _ => Err(error.into()),
     }
 }
@@ -115,61 +115,10 @@ async fn answer(
     let handler = &agent.handler;
     let headers = Seen::with(&call.headers, view);
     match call.endpoint {
-        Endpoint::LoginStart => {
-            let input = call.input()?;
-            let provider = agent.provider.snapshot().await?;
-            let mut context = Context {
-                provider: &provider,
-                now: shared.clock.now(),
-                rng: &mut SystemRng,
-            };
-            handler.login_start(headers, call.origin.as_ref(), input, &mut context)
-        }
-        Endpoint::Login => {
-            let provider = agent.provider.snapshot().await?;
-            let mut context = Context {
-                provider: &provider,
-                now: shared.clock.now(),
-                rng: &mut SystemRng,
-            };
-            let navigation = call
-                .navigation
-                .ok_or(Error::Bug("a sign-in by navigation is no navigation"))?;
-            handler.login(headers, navigation, &call.query, &mut context)
-        }
-        Endpoint::LoginEnd => {
-            let input = call.input()?;
-            let provider = agent.provider.snapshot().await?;
-            let arrival = {
-                let mut context = Context {
-                    provider: &provider,
-                    now: shared.clock.now(),
-                    rng: &mut SystemRng,
-                };
-                handler.login_end(headers, &input, &mut context)?
-            };
-            match arrival {
-                Arrival::Answer(answer) => Ok(answer),
-                Arrival::Exchange(exchange) => redeem(shared, agent, headers, exchange).await,
-            }
-        }
-        Endpoint::Callback => {
-            let provider = match agent.provider.snapshot().await {
-                Ok(provider) => provider,
-                Err(error) => return handler.sign_in_failed(error.into()),
-            };
-            let arrival = {
-                let mut context = Context {
-                    provider: &provider,
-                    now: shared.clock.now(),
-                    rng: &mut SystemRng,
-                };
-                handler.callback(headers, &call.query, &mut context)?
-            };
-            match arrival {
-                Arrival::Answer(answer) => Ok(answer),
-                Arrival::Exchange(exchange) => redeem(shared, agent, headers, exchange).await,
-            }
+        Endpoint::LoginStart => sign_in::start(shared, agent, call, headers).await,
+        Endpoint::Login => sign_in::link(shared, agent, call, headers).await,
+        Endpoint::LoginEnd | Endpoint::Callback | Endpoint::FormPost => {
+            sign_in::finish(shared, agent, call, headers).await
         }
         Endpoint::Session => Ok(handler.session(headers, shared.clock.now())),
         Endpoint::User => handler.user(headers, &call.query, shared.clock.now()),
@@ -220,71 +169,6 @@ async fn answer(
             provider_logout::frontchannel(shared, agent, call, kept).await
         }
     }
-}
-
-/// Redeems a code once, for everybody who proved its state.
-async fn redeem(
-    shared: &Arc<Shared>,
-    agent: &Arc<Agent>,
-    headers: Seen<'_>,
-    exchange: CodeExchange,
-) -> Result<AgentResponse, Refusal> {
-    let exchange = Arc::new(exchange);
-    let key = agent.handler.exchange_key(&exchange);
-    let outcome: Result<SignedIn, Error> = loop {
-        match agent.sign_ins.look(&key, shared.clock.now()) {
-            Found::Flying(flight) => break flight.await,
-            Found::Failed(error) => break Err(error),
-            Found::Remembered(sealed) => {
-                let recalled = agent.handler.recall_sign_in(&key, &sealed);
-                break recalled.ok_or(Error::Bug("the memory of a sign-in does not open"));
-            }
-            Found::Nothing => {}
-        }
-        // which session it will be is not known before it is there
-        let started = agent.sign_ins.join_or_start(key, &shared.control, None, || {
-            let (shared, agent, exchange) = (Arc::clone(shared), Arc::clone(agent), Arc::clone(&exchange));
-            async move {
-                let outcome = redeem_at_provider(&shared, &agent, &exchange).await;
-                let landing = match &outcome {
-                    Ok(signed_in) => Landing::Remember(
-                        agent.handler.remember_sign_in(&key, signed_in, &mut SystemRng),
-                        shared.ends.subscribe(signed_in.session_id().0),
-                    ),
-                    // the provider may not have seen it: the next try may
-                    Err(Error::ProviderUnavailable { .. }) => Landing::Forget,
-                    Err(error) => Landing::Fail(error.clone()),
-                };
-                (outcome, landing, shared.clock.now())
-            }
-        });
-        if let Some(flight) = started {
-            break flight.await;
-        }
-    };
-    let outcome = match outcome {
-        // signed out since: a duplicate that comes now does not bring the session back
-        Ok(_) if agent.sign_ins.is_over(&key) => Err(Error::LoginStateInvalid(
-            "the session that this sign-in made has ended since",
-        )),
-        outcome => outcome,
-    };
-    let provider = agent.provider.snapshot().await?;
-    let mut context = Context {
-        provider: &provider,
-        now: shared.clock.now(),
-        rng: &mut SystemRng,
-    };
-    agent.handler.complete(headers, &exchange, outcome, &mut context)
-}
-
-async fn redeem_at_provider(
-    shared: &Shared,
-    agent: &Agent,
-    exchange: &CodeExchange,
-) -> Result<SignedIn, Error> {
-    // never put off by the rest that refreshes are given: anybody can post codes, see `outage.rs`
-    converse(shared, agent, |context| agent.handler.redeem(exchange, context)).await
 }
 
 /// Has a conversation with the provider from its first step to its end.

@@ -282,7 +282,7 @@ where
 {
     let class = Class::of(&Resolved::Agent(endpoint));
     let reader = match class {
-        Class::Navigation => Reader::Person,
+        Class::Navigation | Class::FormPost => Reader::Person,
         Class::Fetch | Class::ProxiedFetch { .. } | Class::Provider | Class::ProxiedNone | Class::None => {
             Reader::Script
         }

@@ -196,7 +196,7 @@ mod tests {
     use coatroom_core::oauth::{JwkSet, Metadata, ProviderSnapshot};
     use coatroom_core::seal::{KeyRing, MasterKey};
     use coatroom_core::secret::Secret;
-    use coatroom_core::step::Context;
+    use coatroom_core::step::{Context, Step};
     use http::{HeaderMap, HeaderValue, header};
 
     use super::*;
@@ -227,7 +227,9 @@ mod tests {
         };
         let input = Input::form(b"").expect("empty");
         let started = handler.login_start(&HeaderMap::new(), None, input, &mut context);
-        let started = started.unwrap_or_else(|refusal| panic!("{}", refusal.error));
+        let Ok(Step::Done(started)) = started else {
+            panic!("nothing is pushed here")
+        };
         let url = started.json.expect("an answer")["authorization_url"].to_string();
         let state = url
             .split(['?', '&', '"'])
@@ -236,7 +238,10 @@ mod tests {
         let cookie = HeaderValue::from_str(cookie.expect("a pair")).expect("a value");
         let headers = HeaderMap::from_iter([(header::COOKIE, cookie)]);
         let query = format!("code=x&state={}", state.expect("a state"));
-        match handler.callback(&headers, &query, &mut context) {
+        let Ok(Step::Done(arrived)) = handler.callback(&query, &context) else {
+            panic!("nothing is signed here")
+        };
+        match handler.arrive(&headers, arrived, &mut context) {
             Ok(Arrival::Exchange(exchange)) => handler.exchange_key(&exchange),
             _ => panic!("the state is proved"),
         }

@@ -101,6 +101,7 @@ mod respond;
 mod service;
 pub mod session_end;
 mod sessions;
+mod sign_in;
 mod snapshot;
 pub mod static_files;
 pub mod store;

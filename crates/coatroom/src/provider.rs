@@ -703,6 +703,7 @@ mod tests {
             scopes: vec!["openid".to_owned()],
             authorization_parameters: Vec::new(),
             allowed_parameters: Vec::new(),
+            authorization: config::Authorization::default(),
             leeway: Duration::from_secs(10),
             timeout: Duration::from_secs(10),
             logout_token_without_exp: false,

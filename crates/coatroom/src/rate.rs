@@ -157,6 +157,7 @@ impl RateLimits {
             | Endpoint::Refresh
             | Endpoint::Login
             | Endpoint::Callback
+            | Endpoint::FormPost
             | Endpoint::Sessions
             | Endpoint::SessionEnd => {
                 by_address(&agent.address)?;

@@ -227,7 +227,7 @@ impl Telemetry {
                     if value > 0 || outcome == 0 {
                         let labels = [
                             ("application", application.id.as_str()),
-                            ("endpoint", endpoint.path()),
+                            ("endpoint", endpoint.label()),
                             ("error_code", code),
                         ];
                         series(&mut out, name, &labels, value);

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use coatroom_core::config::{Application, SessionStorage};
+use coatroom_core::config::{Application, ResponseMode, SessionStorage};
 use coatroom_core::cookie::{Cookies, Jar, Kind, LoginTag, MAX_CHUNKS, MAX_PAIR};
 use coatroom_core::session::TRANSACTION_LIFE;
 
@@ -41,7 +41,11 @@ pub(super) fn cookies(out: &mut String, application: &Application) -> fmt::Resul
         (Kind::Refused, "hashes of refused refresh tokens", &absolute, "1"),
     ];
     let cookies = Cookies::new(&application.id, &application.base_path, &application.callback);
-    let cookies = cookies.map_err(|_| fmt::Error)?;
+    let mut cookies = cookies.map_err(|_| fmt::Error)?;
+    let provider = application.provider.as_ref();
+    if provider.is_some_and(|provider| provider.authorization.response_mode == ResponseMode::FormPost) {
+        cookies = cookies.for_form_post();
+    }
     let jar = Jar::new([]);
     let is_read = |kind: &Kind| match (&application.provider, kind) {
         (None, kind) => matches!(kind, Kind::Access | Kind::Ended),

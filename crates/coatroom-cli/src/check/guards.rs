@@ -15,6 +15,7 @@ pub(super) fn guard(class: Class) -> &'static str {
         Class::ProxiedFetch { resources: true } => "fetch, resources",
         Class::Navigation => "navigation",
         Class::Provider => "provider",
+        Class::FormPost => "provider's form",
         Class::ProxiedNone => "WebSocket origin",
         Class::None => "none",
     }
@@ -38,6 +39,10 @@ pub(super) fn guards(out: &mut String, applications: &[Application]) -> fmt::Res
         (
             Class::Provider,
             "a signed logout token, or who names a session at the provider; no cookie is read",
+        ),
+        (
+            Class::FormPost,
+            "top-level navigations only, from a page of the provider; `state` proves whose it is",
         ),
         (
             Class::ProxiedNone,

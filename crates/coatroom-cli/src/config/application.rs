@@ -13,6 +13,7 @@ use coatroom_core::config::{
 };
 use coatroom_core::secret::Secret;
 
+use super::authorization;
 use super::findings::Findings;
 use super::schema::{self, PresetSetting};
 use super::schema_tls::HstsSetting;
@@ -189,6 +190,14 @@ fn provider(
 ) -> ProviderConfig {
     let below = |name: &str| at.iter().cloned().chain([name.to_owned()]).collect::<Vec<_>>();
     warn_of_habits(&written, below, findings);
+    let authorization = authorization::Written {
+        pushed: written.pushed_authorization_requests,
+        request_object: written.request_object,
+        response_mode: written.response_mode,
+        claims: written.claims,
+        resource: written.resource,
+    };
+    let authorization = authorization::config(authorization, at, folder, findings);
     let at = below("client_secret");
     ProviderConfig {
         issuer: written.issuer,
@@ -198,6 +207,7 @@ fn provider(
         scopes: written.scopes,
         authorization_parameters: written.parameters.map_or_else(Vec::new, |Named(pairs)| pairs),
         allowed_parameters: written.allowed_parameters,
+        authorization,
         leeway: written.leeway.map(seconds),
         timeout: written.timeout.map(interval),
         logout_token_without_exp: written.logout_token_without_exp,

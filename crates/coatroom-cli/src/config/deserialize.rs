@@ -14,6 +14,7 @@ use serde::de::{
     VariantAccess, Visitor,
 };
 use serde::forward_to_deserialize_any;
+use serde_json::Value;
 
 use super::diagnostic::Diagnostic;
 use super::document::{Entry, Kind, Node};
@@ -51,6 +52,29 @@ pub(crate) fn read<'d, T: Deserialize<'d>>(
 
 /// Enough to be told at once.
 const MOST: usize = 50;
+
+/// The name of a newtype that takes whatever is written, as JSON in text.
+pub(crate) const AS_JSON: &str = "coatroom: as json";
+
+/// A node as JSON: what has no quotes and is a number, `true` or `false` there is one here. (A key that
+/// is there twice was refused when the document was read.)
+fn json(node: &Node) -> Value {
+    match &node.kind {
+        Kind::Null => Value::Null,
+        Kind::Scalar { text, quoted: false } => match serde_json::from_str(text) {
+            Ok(value @ (Value::Bool(_) | Value::Number(_) | Value::Null)) => value,
+            Ok(_) | Err(_) => Value::from(text.as_str()),
+        },
+        Kind::Scalar { text, quoted: true } => Value::from(text.as_str()),
+        Kind::Sequence(items) => items.iter().map(json).collect(),
+        Kind::Mapping(entries) => {
+            let members = entries
+                .iter()
+                .map(|entry| (entry.key.clone(), json(&entry.value)));
+            Value::Object(members.collect())
+        }
+    }
+}
 
 /// Reads from one node.
 #[derive(Clone, Copy)]
@@ -153,10 +177,15 @@ impl<'d> Deserializer<'d> for Reader<'d, '_> {
 
     fn deserialize_newtype_struct<V: Visitor<'d>>(
         self,
-        _: &'static str,
+        name: &'static str,
         visitor: V,
     ) -> Result<V::Value, ShapeError> {
-        visitor.visit_newtype_struct(self)
+        match name {
+            AS_JSON => visitor
+                .visit_string(json(self.node).to_string())
+                .map_err(|error: ShapeError| error.at(self.node)),
+            _ => visitor.visit_newtype_struct(self),
+        }
     }
 
     fn deserialize_bool<V: Visitor<'d>>(self, visitor: V) -> Result<V::Value, ShapeError> {

@@ -11,7 +11,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value};
 
-use super::schema::{ClientAuth, File, ResponseMode, RouteAuth};
+use super::schema::{ClientAuth, File, RouteAuth};
 use super::schema_tls::{Certificate, Hsts, HstsSetting, Tls, TlsSetting, TlsVersion};
 use super::secret::Reference;
 use super::store::{COOKIE, Store, StoreAddress, StoreSetting};
@@ -331,20 +331,6 @@ impl JsonSchema for ClientAuth {
     }
 }
 
-impl JsonSchema for ResponseMode {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "response_mode".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        words(&[("query", "In the query of the redirect URI.")])
-    }
-}
-
 impl JsonSchema for StoreSetting {
     fn inline_schema() -> bool {
         true
@@ -529,6 +515,14 @@ apps:
                     coatroom_core::config::Callback::Spa(_) => "a page",
                 }),
             ),
+            (
+                "/$defs/Provider/properties/pushed_authorization_requests",
+                text(match provider.authorization.pushed {
+                    coatroom_core::config::PushedRequests::Auto => "auto",
+                    _ => "something else",
+                }),
+            ),
+            ("/$defs/Provider/properties/resource", serde_json::json!([])),
             (
                 "/$defs/Provider/properties/scopes",
                 Value::from(provider.scopes.clone()),

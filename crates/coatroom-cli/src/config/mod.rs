@@ -9,6 +9,7 @@
 //! core, `diagnostic.rs` shows what is wrong, and `mask.rs` decides what it must not show.
 
 mod application;
+mod authorization;
 mod deserialize;
 mod diagnostic;
 mod document;

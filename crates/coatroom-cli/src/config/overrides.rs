@@ -643,6 +643,7 @@ apps:
             "login",
             "logout",
             "provider",
+            "request_object",
             "rate_limits",
             "address",
             "session",
@@ -661,6 +662,10 @@ apps:
             (
                 "APPS__SHOP__PROVIDER__LOGOUT__",
                 "/$defs/ProviderLogout/properties",
+            ),
+            (
+                "APPS__SHOP__PROVIDER__REQUEST_OBJECT__",
+                "/$defs/RequestObject/properties",
             ),
             ("APPS__SHOP__SESSION__", "/$defs/Session/properties"),
             ("APPS__SHOP__RATE_LIMITS__", "/$defs/RateLimits/properties"),

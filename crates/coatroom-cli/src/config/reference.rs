@@ -10,6 +10,7 @@ use serde::de::{Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::Value;
 
+use super::authorization::RequestObject;
 use super::json_schema::{resolved, schema};
 use super::mask::REFERENCES;
 use super::schema::{
@@ -119,6 +120,14 @@ fn sections() -> Vec<Section> {
             "provider.logout.",
             "provider-logout-",
             keys_of::<ProviderLogout>(),
+        ),
+        section(
+            "Request object",
+            "RequestObject",
+            "Below `request_object` of an application's `provider`.",
+            "request_object.",
+            "request-object-",
+            keys_of::<RequestObject>(),
         ),
         section(
             "Session",

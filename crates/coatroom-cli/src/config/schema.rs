@@ -22,6 +22,7 @@ pub(crate) use limits::{
 pub(crate) use log::{Format, Level, Log};
 pub(crate) use session::Session;
 
+use super::authorization::{Claims, PushedRequests, RequestObject, ResponseMode};
 use super::schema_tls::{HstsSetting, TlsSetting};
 use super::secret::Reference;
 use super::store::StoreSetting;
@@ -257,10 +258,22 @@ pub(crate) struct Provider {
     /// Whether a front-channel logout may lack `iss` (OpenID Connect Front-Channel Logout 1.0 §3 has it
     /// beside `sid`), for providers that leave it out. Default: `false`, unless `preset` says otherwise.
     pub(crate) frontchannel_logout_without_iss: Option<bool>,
-    /// How the authorization response comes back. This version has `query` only.
-    #[serde(default, rename = "response_mode")]
-    #[schemars(extend("default" = "query"))]
-    _response_mode: ResponseMode,
+    /// Whether authorization requests are pushed to the provider before the browser goes there (RFC 9126).
+    #[schemars(extend("default" = PushedRequests::default().as_str()))]
+    pub(crate) pushed_authorization_requests: Option<PushedRequests>,
+    /// Signs authorization requests (RFC 9101) with this key. Default: they are not signed.
+    pub(crate) request_object: Option<RequestObject>,
+    /// How the authorization response comes back. An answer that comes in another way is refused.
+    #[schemars(extend("default" = ResponseMode::default().as_str()))]
+    pub(crate) response_mode: Option<ResponseMode>,
+    /// The `claims` parameter (OpenID Connect Core §5.5), such as `{id_token: {acr: {essential: true}}}`.
+    /// Default: none.
+    pub(crate) claims: Option<Claims>,
+    /// The APIs that the access token is for: `resource` parameters (RFC 8707 §2), absolute URIs without a
+    /// fragment. Default: none.
+    #[serde(default)]
+    #[schemars(extend("items" = {"type": "string", "pattern": r"^[A-Za-z][A-Za-z0-9+.-]*:[^#\s]*$"}))]
+    pub(crate) resource: Vec<String>,
     #[serde(rename = "profile")]
     #[schemars(skip)]
     _profile: Option<NotYet>,
@@ -272,10 +285,6 @@ pub(crate) struct Provider {
 /// `client_auth`: how the client secret is sent, by the core's name; none: what the metadata offers.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ClientAuth(pub(crate) Option<&'static str>);
-
-/// `response_mode`: only `query` in this build.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ResponseMode;
 
 /// One route: exactly one target, and who may call it.
 #[derive(Deserialize, JsonSchema)]
@@ -466,20 +475,6 @@ fn client_auth_hint(name: &str) -> String {
 const KEY_BASED: &str = "this build has no key-based client authentication yet (`private_key_jwt`, mutual TLS)\n\
                          register the client with a secret, and write `client_secret: {env: NAME}`";
 
-impl Written for ResponseMode {
-    const EXPECTED: &'static str = "a response mode";
-
-    fn from_text(text: &str) -> Result<Self, String> {
-        match text {
-            "query" => Ok(Self),
-            "jwt" | "query.jwt" | "form_post" | "form_post.jwt" => Err(
-                "this build has only the response mode `query` yet\nwrite `response_mode: query`".to_owned(),
-            ),
-            _ => Err("expected the response mode `query`\nwrite `response_mode: query`".to_owned()),
-        }
-    }
-}
-
 impl Written for RouteAuth {
     const EXPECTED: &'static str = "who may call the route";
 
@@ -501,12 +496,6 @@ impl Written for RouteAuth {
 }
 
 impl<'d> Deserialize<'d> for ClientAuth {
-    fn deserialize<D: serde::Deserializer<'d>>(deserializer: D) -> Result<Self, D::Error> {
-        written(deserializer)
-    }
-}
-
-impl<'d> Deserialize<'d> for ResponseMode {
     fn deserialize<D: serde::Deserializer<'d>>(deserializer: D) -> Result<Self, D::Error> {
         written(deserializer)
     }
@@ -624,7 +613,11 @@ apps:
       client_secret: {env: S}
       client_auth: basic_raw
       scopes: [openid]
-      response_mode: query
+      response_mode: query.jwt
+      pushed_authorization_requests: required
+      request_object: {key: {file: r}, algorithm: PS256, kid: k}
+      claims: {id_token: {acr: {essential: true, values: [a, '1']}, email: }, userinfo: {name: null}}
+      resource: [https://api]
       parameters: {audience: x}
       allowed_parameters: [organization]
       leeway: 5s
@@ -660,11 +653,6 @@ apps:
                 file("ca: {file: a}", "", "static: a"),
                 "apps.shop.provider.ca",
                 later,
-            ),
-            (
-                file("response_mode: jwt", "", "static: a"),
-                "apps.shop.provider.response_mode",
-                "this build has only the response mode `query` yet",
             ),
             (
                 file(

@@ -66,12 +66,23 @@ async fn redirect(
     handler: &Handler,
     snapshot: &ProviderSnapshot,
 ) -> Result<RedirectVerdict, Trouble> {
-    let url = handler.try_redirect(&mut Context {
+    let step = handler.try_redirect(&mut Context {
         provider: snapshot,
         now: SystemClock.now(),
         rng: &mut SystemRng,
     });
-    let url = url.map_err(|error| (error.to_string(), "see `provider.authorization_parameters`"))?;
+    let outcome = match step {
+        Ok(step) => timeout(QUESTION, client.drive(step)).await,
+        Err(error) => Ok(Err(error)),
+    };
+    let url = match outcome {
+        Ok(Ok(url)) => url,
+        Ok(Err(error)) => {
+            let todo = "see `provider.parameters` and `provider.pushed_authorization_requests`";
+            return Err((error.to_string(), todo));
+        }
+        Err(_) => return Err(("the pushed request got no answer in time".to_owned(), AWAY)),
+    };
     let looked = look(client, get(url, "text/html")).await.map_err(|why| {
         let todo =
             "is the provider up? it is browsers that go there, so this may be a matter of this machine alone";

@@ -272,6 +272,7 @@ mod tests {
                 response: ProviderResponse {
                     status: StatusCode::OK,
                     content_type: None,
+                    dpop_nonce: None,
                     body: Vec::new().into(),
                 },
                 date: date.map(UnixTime),

@@ -226,7 +226,7 @@ fn what_is_broken_in_shape_is_refused_by_the_schema_too() {
         case(
             "another response mode",
             "client_id: shop",
-            "client_id: shop, response_mode: jwt",
+            "client_id: shop, response_mode: fragment",
         ),
         case(
             "a store of no kind",

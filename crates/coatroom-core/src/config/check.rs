@@ -12,6 +12,7 @@ use url::Url;
 use super::addresses::{
     check_app_url, check_base_path, check_callback, check_home, check_hosts, check_origins, check_url,
 };
+use super::authorization::check_response_mode;
 use super::compatibility::{Compatibility, check_compatibility};
 use super::hsts::Hsts;
 use super::limits::check_agent_limits;
@@ -75,6 +76,9 @@ impl ApplicationConfig {
             }
             (Some(_), ..) => None,
         };
+        if let (Some(provider), Some(callback)) = (&provider, &callback) {
+            check_response_mode(provider.authorization.response_mode, callback, &mut problems);
+        }
         if !problems.0.is_empty() {
             return Err(problems.0);
         }

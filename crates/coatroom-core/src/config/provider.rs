@@ -6,9 +6,10 @@
 use url::Url;
 
 use super::addresses::is_plain;
+use super::authorization::check_authorization;
 use super::check::{Insecure, Problems, check_deadline};
 use super::habits::{check_habits, check_preset};
-use super::{ClientAuth, ClientAuthMethod, Provider, ProviderConfig, defaults};
+use super::{Authorization, ClientAuth, ClientAuthMethod, Provider, ProviderConfig, defaults};
 use crate::oauth::authorization::is_protocol_parameter;
 
 pub(super) fn check_provider(mut written: ProviderConfig, problems: &mut Problems) -> Option<Provider> {
@@ -39,9 +40,11 @@ pub(super) fn check_provider(mut written: ProviderConfig, problems: &mut Problem
     }
     let method = check_client_auth(written.client_auth.as_deref(), problems);
     let scopes = check_scopes(written.scopes, problems);
+    let authorization = check_authorization(&written.authorization, problems);
     check_parameters(
         &written.authorization_parameters,
         &written.allowed_parameters,
+        &authorization,
         problems,
     );
     let leeway = written.leeway.unwrap_or(defaults::LEEWAY);
@@ -70,6 +73,7 @@ pub(super) fn check_provider(mut written: ProviderConfig, problems: &mut Problem
         scopes,
         authorization_parameters: written.authorization_parameters,
         allowed_parameters: written.allowed_parameters,
+        authorization,
         leeway,
         timeout,
         logout_token_without_exp: written.logout_token_without_exp,
@@ -122,11 +126,24 @@ fn check_scopes(written: Option<Vec<String>>, problems: &mut Problems) -> Vec<St
 }
 
 /// Which of two equal parameters counts, each provider decides for itself: so none occurs twice.
-fn check_parameters(fixed: &[(String, String)], allowed: &[String], problems: &mut Problems) {
-    for (index, (name, _)) in fixed.iter().enumerate() {
+fn check_parameters(
+    fixed: &[(String, String)],
+    allowed: &[String],
+    authorization: &Authorization,
+    problems: &mut Problems,
+) {
+    for (index, (name, value)) in fixed.iter().enumerate() {
         let at = ["provider", "authorization_parameters", name.as_str()];
         if name.is_empty() || is_ours(name) {
             problems.add(&at, "this parameter is set by the protocol", "remove it");
+        } else if authorization.fixes(name) {
+            problems.add(
+                &at,
+                "this parameter has a setting of its own, which is there too",
+                "remove it from one of the two",
+            );
+        } else if name == "max_age" && (value.is_empty() || !value.bytes().all(|b| b.is_ascii_digit())) {
+            problems.add(&at, "expected a number of seconds", "max_age: 3600");
         } else if fixed.iter().take(index).any(|(earlier, _)| earlier == name) && name != "resource" {
             problems.add(&at, "the parameter is there twice", "remove one of them");
         }
@@ -140,6 +157,12 @@ fn check_parameters(fixed: &[(String, String)], allowed: &[String], problems: &m
                 &at,
                 "this parameter is set by the protocol or means something to the agent",
                 "remove it",
+            );
+        } else if authorization.fixes(name) {
+            problems.add(
+                &at,
+                "a setting of its own fixes this parameter, so the SPA cannot set it",
+                "remove it from one of the two",
             );
         } else if fixed.iter().any(|(fixed, _)| fixed == name) {
             problems.add(

@@ -100,6 +100,15 @@ impl Cookies {
         })
     }
 
+    /// The same where the provider's page posts a form: only `SameSite=None` cookies come with it.
+    #[must_use]
+    pub fn for_form_post(self) -> Self {
+        Self {
+            login_same_site: SameSite::None,
+            ..self
+        }
+    }
+
     /// The name of a kind's cookie; its chunks have `.1`, `.2` … behind it.
     pub fn name(&self, kind: Kind) -> Cow<'_, str> {
         self.row(kind).name
@@ -307,6 +316,7 @@ mod tests {
         let spa = cookies(&Callback::Spa(
             Url::parse("https://shop.example.com/in").expect("a URL"),
         ));
+        let form_post = cookies(&Callback::Agent).for_form_post();
         let login = Kind::Login(LoginTag(*b"abcd-_09"));
         let (strict, lax) = (SameSite::Strict, SameSite::Lax);
         for (table, kind, name, path, same_site, purpose) in [
@@ -341,6 +351,22 @@ mod tests {
                 "/",
                 strict,
                 Purpose::Login,
+            ),
+            (
+                &form_post,
+                login,
+                "__Host-Http-shop-login-abcd-_09",
+                "/",
+                SameSite::None,
+                Purpose::Login,
+            ),
+            (
+                &form_post,
+                Kind::Access,
+                "__Host-Http-shop-access",
+                "/",
+                strict,
+                Purpose::Access,
             ),
             (
                 &agent,

@@ -155,7 +155,8 @@ impl Handler {
         }))
     }
 
-    /// Turns the outcome of a redemption into this browser's answer.
+    /// Turns the outcome of a redemption into this browser's answer; a restart may have to be announced
+    /// to the provider first.
     ///
     /// # Errors
     /// As [`redeem`](Self::redeem) for `login/end`; by navigation failures become redirects.
@@ -165,17 +166,14 @@ impl Handler {
         exchange: &CodeExchange,
         outcome: Result<SignedIn, Error>,
         context: &mut Context<'_>,
-    ) -> Result<AgentResponse, Refusal> {
+    ) -> Result<Step<AgentResponse>, Refusal> {
         let seen = seen.into();
-        let jar = match exchange.via {
-            Via::Navigation => self.jar(seen).hiding_strict(),
-            Via::Fetch => self.jar(seen),
-        };
+        let jar = exchange.via.view(self.jar(seen));
         let user_agent = user_agent(seen.headers);
         let failure = match outcome {
             Ok(signed_in) => {
                 match self.write_session(&signed_in.session, user_agent, exchange, &jar, context) {
-                    Ok(answer) => return Ok(answer),
+                    Ok(answer) => return Ok(Step::Done(answer)),
                     // nobody will ever hold these tokens
                     Err(error) => Refusal {
                         effects: Effects {
@@ -199,7 +197,7 @@ impl Handler {
         };
         match exchange.via {
             Via::Fetch => Err(refusal),
-            Via::Navigation => self.recover(&exchange.transaction, refusal, &jar, context),
+            Via::Navigation | Via::FormPost => self.recover(&exchange.transaction, refusal, &jar, context),
         }
     }
 
@@ -289,12 +287,13 @@ impl Handler {
             set_cookies.extend(self.tombstone_cookies(Kind::Ended, &tombstones, context.rng)?);
         }
         set_cookies.extend(self.cookies.clear(exchange.cookie, jar));
-        if self.shows(Kind::Logout, jar) {
+        // a form comes without a Lax cookie as well
+        if exchange.via == Via::FormPost || self.shows(Kind::Logout, jar) {
             // or a foreign page could still finish the sign-out that nobody finished
             set_cookies.extend(self.cookies.clear(Kind::Logout, jar));
         }
         let response = match exchange.via {
-            Via::Navigation => AgentResponse::see_other(return_to.as_str(), set_cookies)?,
+            Via::Navigation | Via::FormPost => AgentResponse::see_other(return_to.as_str(), set_cookies)?,
             Via::Fetch => {
                 let mut json = self.session_json(session, context.now);
                 if let Some(object) = json.as_object_mut() {

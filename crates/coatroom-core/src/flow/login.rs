@@ -5,13 +5,16 @@
 //! believed only once its `state` opened such a cookie, and its text is never shown. This file
 //! never redeems a code (`exchange`) and never touches an existing session on failure.
 
+use std::sync::Arc;
+
+use http::HeaderValue;
 use url::Url;
 
-use crate::config::{Compatibility, Origin};
+use crate::config::{Application, Compatibility, Origin};
 use crate::cookie::{Jar, Kind, LoginTag};
 use crate::error::Error;
 use crate::flow::visible::State;
-use crate::flow::{AgentResponse, CodeExchange, Input, Refusal, Seen};
+use crate::flow::{AgentResponse, Arrived, CodeExchange, Input, Refusal, Seen};
 use crate::guard::Navigation;
 use crate::handler::Handler;
 use crate::oauth::authorization::{
@@ -23,7 +26,7 @@ use crate::rng::random_text;
 use crate::seal::digest8;
 use crate::secret::Secret;
 use crate::session::{LoginTransaction, SessionId, TRANSACTION_LIFE};
-use crate::step::Context;
+use crate::step::{Context, Step};
 use crate::store::RecordKey;
 use crate::time::UnixTime;
 use crate::tombstones::Tombstones;
@@ -32,9 +35,10 @@ use crate::tombstones::Tombstones;
 const MAX_PENDING: usize = 5;
 
 /// What the provider's answer led to.
+#[must_use]
 pub enum Arrival {
-    /// Nothing to redeem: answer this.
-    Answer(AgentResponse),
+    /// Nothing to redeem: answer this, once a restart that it may need has been announced.
+    Answer(Step<AgentResponse>),
     /// `state` and `iss` are proved: redeem the code.
     Exchange(CodeExchange),
 }
@@ -58,22 +62,43 @@ struct Beginning {
 pub(crate) enum Via {
     /// The browser was sent to `callback`.
     Navigation,
+    /// A page of the provider posted it to `callback`.
+    FormPost,
     /// The SPA posted `login/end`.
     Fetch,
+}
+
+impl Via {
+    /// The cookies that count: what another site causes comes without Strict ones, which are there all
+    /// the same.
+    pub(super) fn view(self, jar: Jar<'_>) -> Jar<'_> {
+        match self {
+            Self::Navigation | Self::FormPost => jar.hiding_strict(),
+            Self::Fetch => jar,
+        }
+    }
+}
+
+/// An authorization request that is ready for the browser.
+struct Begun {
+    url: Url,
+    set_cookies: Vec<HeaderValue>,
 }
 
 impl Handler {
     /// `POST login/start`.
     ///
     /// # Errors
-    /// [`Error::InvalidRequest`] for parameters off the allow-list and return URLs off the origins.
+    /// [`Error::InvalidRequest`] for parameters off the allow-list and return URLs off the origins;
+    /// [`Error::Provider`] when a request cannot be made as configured, also from the step, as
+    /// [`Error::ProviderUnavailable`].
     pub fn login_start<'a>(
         &self,
         seen: impl Into<Seen<'a>>,
         origin: Option<&Origin>,
         input: Input,
         context: &mut Context<'_>,
-    ) -> Result<AgentResponse, Refusal> {
+    ) -> Result<Step<AgentResponse>, Refusal> {
         let (return_to, pairs) = input.take_return_to(None)?;
         let return_to = self.return_to(return_to.as_deref(), origin)?;
         let requested = RequestedParameters::parse(pairs, &self.provider, Caller::Fetch)?;
@@ -82,24 +107,24 @@ impl Handler {
             requested,
             ..self.beginning(return_to, &jar, context.now)
         };
-        let (url, set_cookies) = self.begin(&beginning, &jar, context)?;
-        Ok(AgentResponse::json(
-            serde_json::json!({"authorization_url": url.as_str()}),
-            set_cookies,
-        ))
+        let begun = self.begin(&beginning, &jar, context)?;
+        Ok(begun.and_then(context, |Begun { url, set_cookies }, _| {
+            let json = serde_json::json!({"authorization_url": url.as_str()});
+            Ok(Step::Done(AgentResponse::json(json, set_cookies)))
+        })?)
     }
 
-    /// `GET login`: the same by navigation.
+    /// `GET login`: the same by navigation. What the provider is to blame for leads into the app.
     ///
     /// # Errors
-    /// As [`login_start`](Self::login_start).
+    /// [`Error::InvalidRequest`] as for [`login_start`](Self::login_start).
     pub fn login<'a>(
         &self,
         seen: impl Into<Seen<'a>>,
         navigation: Navigation,
         query: &str,
         context: &mut Context<'_>,
-    ) -> Result<AgentResponse, Refusal> {
+    ) -> Result<Step<AgentResponse>, Refusal> {
         let alias = self.app.compatibility.map(Compatibility::return_to_name);
         let (return_to, pairs) = Input::form(query.as_bytes())?.take_return_to(alias)?;
         let return_to = self.return_to(return_to.as_deref(), None)?;
@@ -113,32 +138,56 @@ impl Handler {
             requested,
             ..self.beginning(return_to, &jar, context.now)
         };
-        let (url, set_cookies) = self.begin(&beginning, &jar, context)?;
-        Ok(AgentResponse::see_other(url.as_str(), set_cookies)?)
+        let begun = self.begun(&beginning, &jar, context);
+        let app = Arc::clone(&self.app);
+        Ok(begun.and_then(context, move |outcome, _| {
+            Ok(Step::Done(match outcome {
+                Ok(Begun { url, set_cookies }) => AgentResponse::see_other(url.as_str(), set_cookies)?,
+                Err(error @ (Error::Provider(_) | Error::ProviderUnavailable { .. })) => {
+                    into_the_app(&app, error.into())?
+                }
+                Err(error) => return Err(error),
+            }))
+        })?)
     }
 
-    /// `POST login/end`: `input` holds the query parameters of the page the provider returned to.
+    /// Which sign-in an answer of the provider belongs to. By navigation it always ends in the app, at
+    /// the provider again (once), or in an exchange.
     ///
     /// # Errors
-    /// [`Error::LoginStateInvalid`], [`Error::AuthorizationFailed`], [`Error::InvalidRequest`].
-    pub fn login_end<'a>(
+    /// From `login/end` only, beside [`Error::Bug`]: [`Error::LoginStateInvalid`],
+    /// [`Error::AuthorizationFailed`], [`Error::InvalidRequest`], [`Error::ResponseInvalid`],
+    /// [`Error::IssuerMismatch`].
+    pub fn arrive<'a>(
         &self,
         seen: impl Into<Seen<'a>>,
-        input: &Input,
+        arrived: Arrived,
         context: &mut Context<'_>,
     ) -> Result<Arrival, Refusal> {
-        let response = AuthorizationResponse::from_pairs(input.pairs())?;
-        let jar = self.jar(seen);
-        match self.prove(&response, &jar, Via::Fetch, context) {
+        let Arrived { via, outcome } = arrived;
+        let jar = via.view(self.jar(seen));
+        match via {
+            Via::Fetch => self.arrive_by_fetch(&outcome?, &jar, context),
+            Via::Navigation | Via::FormPost => self.arrive_by_navigation(via, outcome, &jar, context),
+        }
+    }
+
+    fn arrive_by_fetch(
+        &self,
+        response: &AuthorizationResponse,
+        jar: &Jar<'_>,
+        context: &Context<'_>,
+    ) -> Result<Arrival, Refusal> {
+        match self.prove(response, jar, Via::Fetch, context) {
             Ok(exchange) => Ok(Arrival::Exchange(exchange)),
             Err(refusal) if matches!(refusal.error, Error::LoginStateInvalid(_)) => {
                 // a reload, or React's double effects: the state that made this session again
-                match self.visible(&jar, context.now).state {
+                match self.visible(jar, context.now).state {
                     State::Live(session) if session.login_state == state_digest(response.state()) => {
-                        Ok(Arrival::Answer(AgentResponse::json(
+                        Ok(Arrival::Answer(Step::Done(AgentResponse::json(
                             self.session_json(&session, context.now),
                             Vec::new(),
-                        )))
+                        ))))
                     }
                     State::Absent | State::Conflict | State::Ended { .. } | State::Live(_) => Err(refusal),
                 }
@@ -147,40 +196,30 @@ impl Handler {
         }
     }
 
-    /// `GET callback`: always ends in the app, at the provider again (once), or in an exchange.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] when the provider returns to a page of the SPA instead.
-    pub fn callback<'a>(
+    fn arrive_by_navigation(
         &self,
-        seen: impl Into<Seen<'a>>,
-        query: &str,
+        via: Via,
+        outcome: Result<AuthorizationResponse, Error>,
+        jar: &Jar<'_>,
         context: &mut Context<'_>,
     ) -> Result<Arrival, Refusal> {
-        if self.app.callback != crate::config::Callback::Agent {
-            return Err(Error::NotFound.into());
-        }
-        // the provider's return is a cross-site navigation: Strict cookies are there but unseen
-        let jar = self.jar(seen).hiding_strict();
-        let response = match AuthorizationResponse::parse(query) {
+        let answer = |answer| Ok(Arrival::Answer(Step::Done(answer)));
+        let response = match outcome {
             Ok(response) => response,
             // a bookmark of the callback
-            Err(Error::LoginStateInvalid(_) | Error::InvalidRequest(_))
-                if self.is_signed_in(&jar, context.now) =>
+            Err(Error::LoginStateInvalid(_) | Error::InvalidRequest(_) | Error::ResponseInvalid(_))
+                if self.is_signed_in(jar, context.now) =>
             {
-                return Ok(Arrival::Answer(AgentResponse::see_other(
-                    self.app.app_url.as_str(),
-                    Vec::new(),
-                )?));
+                return answer(AgentResponse::see_other(self.app.app_url.as_str(), Vec::new())?);
             }
-            Err(error) => return Ok(Arrival::Answer(self.sign_in_failed(error.into())?)),
+            Err(error) => return answer(self.sign_in_failed(error.into())?),
         };
-        match self.prove(&response, &jar, Via::Navigation, context) {
+        match self.prove(&response, jar, via, context) {
             Ok(exchange) => Ok(Arrival::Exchange(exchange)),
             Err(refusal) => Ok(Arrival::Answer(self.recover_unknown(
                 response.state(),
                 refusal,
-                &jar,
+                jar,
                 context,
             )?)),
         }
@@ -198,18 +237,18 @@ impl Handler {
         refusal: Refusal,
         jar: &Jar<'_>,
         context: &mut Context<'_>,
-    ) -> Result<AgentResponse, Refusal> {
+    ) -> Result<Step<AgentResponse>, Refusal> {
         if !matches!(refusal.error, Error::LoginStateInvalid(_)) {
-            return self.sign_in_failed(refusal);
+            return self.sign_in_failed(refusal).map(Step::Done);
         }
         if self.is_signed_in(jar, context.now) {
-            return Ok(AgentResponse::see_other(
+            return Ok(Step::Done(AgentResponse::see_other(
                 self.app.app_url.as_str(),
                 refusal.set_cookies,
-            )?);
+            )?));
         }
         if Mark::of(state) == Mark::Restarted {
-            return self.sign_in_failed(refusal);
+            return self.sign_in_failed(refusal).map(Step::Done);
         }
         let beginning = Beginning {
             mark: Mark::Restarted,
@@ -227,12 +266,12 @@ impl Handler {
         refusal: Refusal,
         jar: &Jar<'_>,
         context: &mut Context<'_>,
-    ) -> Result<AgentResponse, Refusal> {
+    ) -> Result<Step<AgentResponse>, Refusal> {
         let restarts = matches!(refusal.error, Error::LoginStateInvalid(_))
             && Mark::of(transaction.state.expose()) == Mark::Fresh
             && transaction.expected_sub.is_none();
         if !restarts {
-            return self.sign_in_failed(refusal);
+            return self.sign_in_failed(refusal).map(Step::Done);
         }
         let beginning = Beginning {
             return_to: ReturnTo::revalidate(&transaction.return_to, &self.app)
@@ -254,15 +293,23 @@ impl Handler {
         refusal: Refusal,
         jar: &Jar<'_>,
         context: &mut Context<'_>,
-    ) -> Result<AgentResponse, Refusal> {
-        let (url, mut set_cookies) = self.begin(beginning, jar, context)?;
-        set_cookies.extend(refusal.set_cookies);
-        let answer = AgentResponse::see_other(url.as_str(), set_cookies)?;
-        Ok(AgentResponse {
-            effects: refusal.effects,
-            failure: Some(refusal.error),
-            ..answer
-        })
+    ) -> Result<Step<AgentResponse>, Refusal> {
+        let begun = self.begun(beginning, jar, context);
+        let app = Arc::clone(&self.app);
+        Ok(begun.and_then(context, move |outcome, _| {
+            Ok(Step::Done(match outcome {
+                Ok(Begun { url, mut set_cookies }) => {
+                    set_cookies.extend(refusal.set_cookies);
+                    AgentResponse {
+                        effects: refusal.effects,
+                        failure: Some(refusal.error),
+                        ..AgentResponse::see_other(url.as_str(), set_cookies)?
+                    }
+                }
+                // what the first one left is cleared and revoked all the same
+                Err(error) => into_the_app(&app, Refusal { error, ..refusal })?,
+            }))
+        })?)
     }
 
     /// 303 to the app with `?login_error=<code>`: advisory, the SPA asks `session` first.
@@ -270,15 +317,7 @@ impl Handler {
     /// # Errors
     /// [`Error::Bug`] if the URL does not fit into a header.
     pub fn sign_in_failed(&self, refusal: Refusal) -> Result<AgentResponse, Refusal> {
-        let error = &refusal.error;
-        let code = error.provider_error().unwrap_or_else(|| error.answer().code);
-        let answer =
-            AgentResponse::see_other(login_error_url(&self.app, code).as_str(), refusal.set_cookies)?;
-        Ok(AgentResponse {
-            effects: refusal.effects,
-            failure: Some(refusal.error),
-            ..answer
-        })
+        Ok(into_the_app(&self.app, refusal)?)
     }
 
     fn return_to(&self, input: Option<&str>, origin: Option<&Origin>) -> Result<ReturnTo, Error> {
@@ -310,12 +349,27 @@ impl Handler {
         }
     }
 
+    /// The same with its failure as a value.
+    fn begun(
+        &self,
+        beginning: &Beginning,
+        jar: &Jar<'_>,
+        context: &mut Context<'_>,
+    ) -> Step<Result<Begun, Error>> {
+        match self.begin(beginning, jar, context) {
+            Ok(step) => step.caught(),
+            Err(error) => Step::Done(Err(error)),
+        }
+    }
+
+    /// Every sign-in begins here, a restart as well: the cookie is sealed, the request made and, where
+    /// that is how, pushed.
     fn begin(
         &self,
         beginning: &Beginning,
         jar: &Jar<'_>,
         context: &mut Context<'_>,
-    ) -> Result<(Url, Vec<http::HeaderValue>), Error> {
+    ) -> Result<Step<Begun>, Error> {
         let verifier = pkce::verifier(context.rng);
         let challenge = pkce::challenge(&verifier);
         let transaction = LoginTransaction {
@@ -338,14 +392,14 @@ impl Handler {
             max_age: self.max_age_of(&beginning.requested),
             scope: beginning.requested.get("scope").map(str::to_owned),
         };
-        let url = AuthorizationRequest {
+        let step = AuthorizationRequest {
             redirect_uri: &self.redirect_uri(),
             state: transaction.state.expose(),
             nonce: transaction.nonce.expose(),
             code_challenge: &challenge,
             requested: &beginning.requested,
         }
-        .url(&self.provider, &context.provider.metadata);
+        .begin(&self.provider, context)?;
         let kind = Kind::Login(LoginTag::of(transaction.state.expose()));
         let mut set_cookies = self.cookies.seal(
             kind,
@@ -356,7 +410,7 @@ impl Handler {
             context.rng,
         )?;
         set_cookies.extend(self.drop_oldest_pending(jar, context.now));
-        Ok((url, set_cookies))
+        step.and_then(context, |url, _| Ok(Step::Done(Begun { url, set_cookies })))
     }
 
     /// What `max_age` the request has: the caller's, or the configuration's.
@@ -369,7 +423,7 @@ impl Handler {
     }
 
     /// Clears pending sign-ins until one more fits, the oldest first; what does not open goes before.
-    fn drop_oldest_pending(&self, jar: &Jar<'_>, now: UnixTime) -> Vec<http::HeaderValue> {
+    fn drop_oldest_pending(&self, jar: &Jar<'_>, now: UnixTime) -> Vec<HeaderValue> {
         let mut pending: Vec<(u64, Kind)> = self
             .cookies
             .pending_logins(jar)
@@ -476,6 +530,18 @@ impl Mark {
             false => Self::Restarted,
         }
     }
+}
+
+/// See [`Handler::sign_in_failed`].
+fn into_the_app(app: &Application, refusal: Refusal) -> Result<AgentResponse, Error> {
+    let error = &refusal.error;
+    let code = error.provider_error().unwrap_or_else(|| error.answer().code);
+    let answer = AgentResponse::see_other(login_error_url(app, code).as_str(), refusal.set_cookies)?;
+    Ok(AgentResponse {
+        effects: refusal.effects,
+        failure: Some(refusal.error),
+        ..answer
+    })
 }
 
 /// Names an issuer in a sealed transaction.

@@ -6,6 +6,7 @@
 
 mod answer;
 mod api;
+mod arrival;
 mod duende;
 mod elsewhere;
 mod exchange;
@@ -27,6 +28,7 @@ mod visible;
 
 pub use answer::{AgentResponse, Effects, Extended, Refusal, Revocation, StoreWrite};
 pub use api::{Chore, Decision, Outcome, ProxyHandler, SessionFacts};
+pub use arrival::Arrived;
 pub use exchange::{CodeExchange, SignedIn};
 pub use input::Input;
 pub use known::{Asks, KnownSession, Lookup, Seen, StoreView};

@@ -10,7 +10,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::error::Error;
-use crate::flow::{Input, Refusal};
+use crate::flow::{AgentResponse, Input, Refusal};
 use crate::handler::Handler;
 use crate::oauth::pkce;
 use crate::oauth::token;
@@ -75,13 +75,7 @@ impl Handler {
     pub fn try_client(&self, context: &mut Context<'_>) -> Result<Step<ClientVerdict>, Error> {
         let code = Secret::new(random_text::<24>(context.rng));
         let verifier = pkce::verifier(context.rng);
-        let request = token::code_request(
-            &code,
-            &self.redirect_uri(),
-            &verifier,
-            &self.provider,
-            &context.provider.metadata,
-        )?;
+        let request = token::code_request(&code, &self.redirect_uri(), &verifier, &self.provider, context)?;
         Ok(Step::send(request, |reply, _| {
             Ok(Step::Done(client_verdict(&reply)))
         }))
@@ -92,16 +86,11 @@ impl Handler {
     ///
     /// # Errors
     /// As [`login_start`](Handler::login_start).
-    pub fn try_redirect(&self, context: &mut Context<'_>) -> Result<Url, Error> {
-        let start = |input: &[u8], context: &mut Context<'_>| -> Result<Option<Url>, Refusal> {
-            let answer = self.login_start(&http::HeaderMap::new(), None, Input::form(input)?, context)?;
-            let url = answer
-                .json
-                .as_ref()
-                .and_then(|json| json["authorization_url"].as_str());
-            Ok(url.and_then(|url| Url::parse(url).ok()))
+    pub fn try_redirect(&self, context: &mut Context<'_>) -> Result<Step<Url>, Error> {
+        let start = |input: &[u8], context: &mut Context<'_>| {
+            self.login_start(&http::HeaderMap::new(), None, Input::form(input)?, context)
         };
-        let url = match start(b"prompt=none", context) {
+        let started = match start(b"prompt=none", context) {
             // the configuration may fix `prompt`
             Err(Refusal {
                 error: Error::InvalidRequest(_),
@@ -109,8 +98,14 @@ impl Handler {
             }) => start(b"", context),
             other => other,
         };
-        url.map_err(|refusal| refusal.error)?
-            .ok_or(Error::Bug("a sign-in that began has no authorization url"))
+        let started: Step<AgentResponse> = started.map_err(|refusal| refusal.error)?;
+        started.and_then(context, |answer, _| {
+            let json = answer.json.as_ref();
+            let url = json.and_then(|json| json["authorization_url"].as_str());
+            let url = url.and_then(|url| Url::parse(url).ok());
+            let url = url.ok_or(Error::Bug("a sign-in that began has no authorization url"))?;
+            Ok(Step::Done(url))
+        })
     }
 
     /// What an answer to [`try_redirect`](Self::try_redirect) says.
@@ -284,6 +279,7 @@ mod tests {
             let response = ProviderResponse {
                 status: StatusCode::from_u16(status).expect("a status"),
                 content_type: None,
+                dpop_nonce: None,
                 body: body.as_bytes().to_vec().into(),
             };
             assert_eq!(client_verdict_of(&response), verdict, "{name}");

@@ -303,7 +303,7 @@ fn refused(failure: IdTokenFailure) -> Error {
     })
 }
 
-fn is_form(headers: &HeaderMap) -> bool {
+pub(super) fn is_form(headers: &HeaderMap) -> bool {
     match single(headers, &header::CONTENT_TYPE) {
         Single::Value(value) => value.split(';').next().is_some_and(|essence| {
             essence

@@ -5,10 +5,10 @@
 //! with every known parameter at most once. An error is believed to be no more than a registered
 //! code; its description is never read. What belongs to which sign-in (`state`) is not decided here.
 
-use url::{Url, form_urlencoded};
+use url::form_urlencoded;
 
 use super::metadata::Metadata;
-use super::{pkce, with_parameters};
+use super::pkce;
 use crate::config::Provider;
 use crate::error::Error;
 use crate::secret::Secret;
@@ -82,11 +82,11 @@ fn may_be_set(name: &str, provider: &Provider) -> Result<(), &'static str> {
     if is_protocol_parameter(name) {
         return Err("a parameter of the protocol itself cannot be set");
     }
-    if provider
+    let fixed = provider
         .authorization_parameters
         .iter()
-        .any(|(fixed, _)| fixed == name)
-    {
+        .any(|(fixed, _)| fixed == name);
+    if fixed || provider.authorization.fixes(name) {
         return Err("an authorization parameter is fixed by the configuration");
     }
     let listed = ALLOWED.contains(&name) || provider.allowed_parameters.iter().any(|allowed| allowed == name);
@@ -181,13 +181,14 @@ pub(crate) struct AuthorizationRequest<'a> {
 }
 
 impl AuthorizationRequest<'_> {
-    /// The URL to send the browser to. A query that the authorization endpoint has already is kept
-    /// (RFC 6749 §3.1) but for names that are set here.
-    pub(crate) fn url(&self, provider: &Provider, metadata: &Metadata) -> Url {
+    /// Everything that is asked, each name once but `resource`. Which way it takes to the provider is
+    /// decided elsewhere: nothing is sent or signed here.
+    pub(super) fn parameters(&self, provider: &Provider) -> Vec<(String, String)> {
         let scope = self
             .requested
             .get("scope")
             .map_or_else(|| provider.scopes.join(" "), str::to_owned);
+        let settings = &provider.authorization;
         let mut parameters = vec![
             ("response_type", "code"),
             ("client_id", &provider.client_id),
@@ -198,14 +199,33 @@ impl AuthorizationRequest<'_> {
             ("code_challenge", self.code_challenge),
             ("code_challenge_method", pkce::METHOD),
         ];
+        parameters.extend(
+            settings
+                .response_mode
+                .parameter()
+                .map(|mode| ("response_mode", mode)),
+        );
+        parameters.extend(settings.claims.as_deref().map(|claims| ("claims", claims)));
+        // what the configuration fixes by a setting of its own, nobody else adds to
+        let fixes_resource = !settings.resource.is_empty();
+        parameters.extend(
+            settings
+                .resource
+                .iter()
+                .map(|resource| ("resource", resource.as_str())),
+        );
         for (name, value) in provider.authorization_parameters.iter().chain(&self.requested.0) {
             // several audiences are several parameters (RFC 8707 §2)
-            let taken = name != "resource" && parameters.iter().any(|(set, _)| set == name);
+            let may_repeat = name == "resource" && !fixes_resource;
+            let taken = !may_repeat && parameters.iter().any(|(set, _)| set == name);
             if !taken && !is_protocol_parameter(name) {
                 parameters.push((name, value));
             }
         }
-        with_parameters(&metadata.authorization_endpoint, &parameters)
+        parameters
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
     }
 }
 
@@ -239,14 +259,17 @@ impl AuthorizationResponse {
     /// # Errors
     /// [`Error::InvalidRequest`] when it is too long, repeats a known parameter, or is neither a
     /// code nor an error; [`Error::LoginStateInvalid`] when it has no `state`.
+    #[cfg(test)]
     pub(crate) fn parse(query_or_form: &str) -> Result<Self, Error> {
-        if query_or_form.len() > MAX_RESPONSE_LENGTH {
-            return Err(TOO_LONG);
-        }
-        Self::from_pairs(form_urlencoded::parse(query_or_form.as_bytes()))
+        Self::from_pairs(response_pairs(query_or_form)?)
     }
 
-    /// The same from decoded parameters.
+    /// Reads decoded parameters of a response that is not signed: one with a signed `response` would
+    /// be a provider's that answers in another way than it was asked to.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRequest`] when it repeats a known parameter, or is neither a code nor an error;
+    /// [`Error::LoginStateInvalid`] when it has no `state`.
     pub(crate) fn from_pairs<N: AsRef<str>, V: AsRef<str>>(
         pairs: impl IntoIterator<Item = (N, V)>,
     ) -> Result<Self, Error> {
@@ -275,7 +298,12 @@ impl AuthorizationResponse {
                 ));
             }
         }
-        let [code, state, iss, error, ..] = known;
+        let [code, state, iss, error, _, _, response, ..] = known;
+        if response.is_some() {
+            return Err(Error::InvalidRequest(
+                "the authorization response has a signed `response`, which `response_mode` does not ask for",
+            ));
+        }
         // An empty `iss` stays: somebody claims to be nobody, and no issuer is called that.
         let iss = match iss {
             Some(iss) => Some(bounded(&iss, MAX_ISS, "`iss` is malformed")?),
@@ -323,6 +351,19 @@ impl AuthorizationResponse {
             Self::Code { iss, .. } | Self::Refused { iss, .. } => iss.as_deref(),
         }
     }
+}
+
+/// The parameters of a query (without `?`) or a form body that is meant to be a response.
+///
+/// # Errors
+/// [`Error::InvalidRequest`] when it is longer than 16 KiB.
+pub(crate) fn response_pairs(query_or_form: &str) -> Result<form_urlencoded::Parse<'_>, Error> {
+    if query_or_form.len() > MAX_RESPONSE_LENGTH {
+        return Err(Error::InvalidRequest(
+            "the authorization response is longer than 16 kib",
+        ));
+    }
+    Ok(form_urlencoded::parse(query_or_form.as_bytes()))
 }
 
 /// Whether the configured issuer answered (RFC 9207 §2.4): `iss` must equal the issuer as a string,
@@ -432,8 +473,8 @@ const REGISTERED_ERRORS: [&str; 19] = [
 
 const TOO_LONG: Error = Error::InvalidRequest("the authorization response is longer than 16 kib");
 const MAX_REQUESTED_VALUE: usize = 2048;
-const MAX_RESPONSE_LENGTH: usize = 16 * 1024;
-const MAX_RESPONSE_PARAMETERS: usize = 64;
+pub(super) const MAX_RESPONSE_LENGTH: usize = 16 * 1024;
+pub(super) const MAX_RESPONSE_PARAMETERS: usize = 64;
 const MAX_CODE: usize = 8 * 1024;
 const MAX_STATE: usize = 512;
 const MAX_ISS: usize = 2048;
@@ -444,8 +485,12 @@ mod tests {
 
     use serde_json::json;
 
+    use url::Url;
+
     use super::*;
-    use crate::oauth::testing::{ISSUER, metadata, metadata_with, provider};
+    use crate::config::ResponseMode;
+    use crate::oauth::testing::{ISSUER, metadata, metadata_with, provider, with_context};
+    use crate::step::Step;
 
     fn requested(pairs: &[(&str, &str)], caller: Caller) -> Result<RequestedParameters, Error> {
         let mut provider = provider();
@@ -552,20 +597,25 @@ mod tests {
         );
     }
 
-    fn url(provider: &Provider, metadata: &Metadata, requested: &RequestedParameters) -> Url {
-        AuthorizationRequest {
+    fn url(provider: Provider, metadata: Metadata, requested: &RequestedParameters) -> Url {
+        let request = AuthorizationRequest {
             redirect_uri: "https://shop.example.com/auth/callback",
             state: "st&te",
             nonce: "n=nce",
             code_challenge: "challenge",
             requested,
-        }
-        .url(provider, metadata)
+        };
+        with_context(metadata, |context| {
+            match request.begin(&std::sync::Arc::new(provider), context) {
+                Ok(Step::Done(url)) => url,
+                _ => panic!("it needs no conversation"),
+            }
+        })
     }
 
     #[test]
     fn the_request_carries_every_parameter_of_the_code_flow_once() {
-        let url = url(&provider(), &metadata(), &RequestedParameters::default());
+        let url = url(provider(), metadata(), &RequestedParameters::default());
         assert_eq!(
             url.as_str(),
             "https://login.example.com/authorize?response_type=code&client_id=shop\
@@ -597,7 +647,7 @@ mod tests {
             ),
             ("scope".to_owned(), "openid".to_owned()),
         ]);
-        let url = url(&provider, &metadata, &requested);
+        let url = url(provider, metadata, &requested);
         let mut counts = HashMap::new();
         for (name, value) in url.query_pairs() {
             counts
@@ -618,6 +668,35 @@ mod tests {
         );
         assert!(!counts.contains_key("response_mode"));
         assert_eq!(url.fragment(), None);
+    }
+
+    #[test]
+    fn settings_of_their_own_go_into_the_request_and_nobody_adds_to_them() {
+        let mut provider = provider();
+        provider.authorization.response_mode = ResponseMode::QueryJwt;
+        provider.authorization.claims = Some(r#"{"id_token":{"acr":null}}"#.to_owned());
+        provider.authorization.resource =
+            vec!["https://a.example".to_owned(), "https://b.example".to_owned()];
+        provider.allowed_parameters = vec!["resource".to_owned(), "claims".to_owned()];
+        for name in ["resource", "claims", "response_mode"] {
+            let refused = RequestedParameters::parse([(name, "x")], &provider, Caller::Fetch);
+            assert!(matches!(refused, Err(Error::InvalidRequest(_))), "{name}");
+        }
+        // Built by hand: no constructor lets these through.
+        let requested = RequestedParameters(vec![
+            ("resource".to_owned(), "https://evil.example".to_owned()),
+            ("claims".to_owned(), "{}".to_owned()),
+        ]);
+        let url = url(provider, metadata(), &requested);
+        let values = |wanted: &str| -> Vec<String> {
+            url.query_pairs()
+                .filter(|(name, _)| name == wanted)
+                .map(|(_, value)| value.into_owned())
+                .collect()
+        };
+        assert_eq!(values("response_mode"), ["query.jwt"]);
+        assert_eq!(values("claims"), [r#"{"id_token":{"acr":null}}"#]);
+        assert_eq!(values("resource"), ["https://a.example", "https://b.example"]);
     }
 
     #[test]
@@ -697,6 +776,9 @@ mod tests {
             ),
             ("error_uri twice", "error=a&error_uri=b&error_uri=b&state=s"),
             ("response twice", "code=a&state=s&response=a&response=b"),
+            ("a signed response beside a code", "code=a&state=s&response=a"),
+            ("a signed response alone", "response=a.b.c"),
+            ("an empty one beside a code", "code=a&state=s&response="),
             ("id_token twice", "code=a&state=s&id_token=a&id_token=b"),
             (
                 "access_token twice",

@@ -103,10 +103,15 @@ fn basic(id: &[u8], secret: &[u8]) -> Result<HeaderValue, Error> {
 }
 
 /// `application/x-www-form-urlencoded`, in a buffer that never grows and so leaves no copies.
+/// `client_id` belongs to some requests as well as to some ways to authenticate (RFC 9126 §2.1):
+/// it is there once.
 fn form(parameters: &[(&str, &str)]) -> Zeroizing<Vec<u8>> {
+    let first_id = parameters.iter().position(|(name, _)| *name == "client_id");
     let parts: Vec<&str> = parameters
         .iter()
-        .flat_map(|(name, value)| [*name, *value])
+        .enumerate()
+        .filter(|(index, (name, _))| *name != "client_id" || Some(*index) == first_id)
+        .flat_map(|(_, (name, value))| [*name, *value])
         .collect();
     encoded(&parts)
 }
@@ -260,6 +265,28 @@ mod tests {
     fn a_colon_in_the_id_is_refused_without_encoding() {
         let refused = request(ClientAuthMethod::BasicRaw, "a:b", "s", Value::Null);
         assert!(matches!(refused, Err(Error::Provider(text)) if text.contains("`client_id`")));
+    }
+
+    #[test]
+    fn the_client_id_of_a_request_is_not_repeated_by_its_authentication() {
+        let mut provider = provider();
+        for (method, expected) in [
+            (ClientAuthMethod::Basic, "client_id=shop&a=b"),
+            (ClientAuthMethod::Post, "client_id=shop&a=b&client_secret=s3cret"),
+        ] {
+            provider.client_auth.method = method;
+            let endpoint = metadata().token_endpoint;
+            let request = with_context(metadata(), |context| {
+                post(
+                    &endpoint,
+                    &[("client_id", "shop"), ("a", "b")],
+                    &provider,
+                    context,
+                )
+                .unwrap()
+            });
+            assert_eq!(body(&request), expected);
+        }
     }
 
     #[test]

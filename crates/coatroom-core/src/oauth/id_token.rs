@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 use super::json;
 use super::jwk::{self, JwkSet};
 use super::metadata::Metadata;
+use crate::config::Tenants;
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::time::UnixTime;
@@ -149,11 +150,34 @@ pub(super) struct Signed {
     pub(super) claims: Map<String, Value>,
 }
 
+/// The algorithms that the provider announces for a kind of JWT, if it does.
+pub(super) struct Announced<'a> {
+    pub(super) algorithms: Option<&'a [String]>,
+    /// What is said of a JWT that is signed with another one.
+    pub(super) otherwise: &'static str,
+    /// The tenants that the issuer stands for, if it does.
+    pub(super) tenants: Option<&'a Tenants>,
+}
+
 /// Checks the signature of a JWT in compact form (RFC 7515 §5.2, RFC 7519 §7.2).
 pub(super) fn check_signature(
     raw: &Secret,
     keys: &JwkSet,
     metadata: &Metadata,
+) -> Result<Signed, IdTokenFailure> {
+    let announced = Announced {
+        algorithms: metadata.id_token_signing_alg_values_supported.as_deref(),
+        otherwise: "`alg` is not among `id_token_signing_alg_values_supported`",
+        tenants: metadata.tenants.as_ref(),
+    };
+    check_signature_by(raw, keys, &announced)
+}
+
+/// The same for another kind of JWT than an ID token.
+pub(super) fn check_signature_by(
+    raw: &Secret,
+    keys: &JwkSet,
+    announced: &Announced<'_>,
 ) -> Result<Signed, IdTokenFailure> {
     let invalid = IdTokenFailure::Invalid;
     if raw.len() > MAX_TOKEN {
@@ -182,12 +206,8 @@ pub(super) fn check_signature(
         return Err(invalid("its header has no `alg`"));
     };
     let algorithm = jwk::algorithm(alg).ok_or_else(|| invalid("`alg` is none, symmetric or unknown"))?;
-    if let Some(listed) = &metadata.id_token_signing_alg_values_supported
-        && !listed.contains(alg)
-    {
-        return Err(invalid(
-            "`alg` is not among `id_token_signing_alg_values_supported`",
-        ));
+    if announced.algorithms.is_some_and(|listed| !listed.contains(alg)) {
+        return Err(invalid(announced.otherwise));
     }
     let kid = match header_members.get("kid") {
         None => None,
@@ -212,7 +232,7 @@ pub(super) fn check_signature(
         let claims = json::object(&payload)
             .ok_or_else(|| invalid("its claims are not an object with unique members"))?;
         let iss = claims.get("iss").and_then(Value::as_str).unwrap_or_default();
-        if let Some(tenants) = &metadata.tenants
+        if let Some(tenants) = announced.tenants
             && !tenants.may_sign(key.issuer(), iss)
         {
             return Err(invalid("its key is another tenant's"));

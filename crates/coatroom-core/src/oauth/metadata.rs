@@ -35,6 +35,18 @@ pub struct Metadata {
     pub(crate) token_endpoint_auth_methods_supported: Option<Vec<String>>,
     /// What ID tokens are signed with, if it says.
     pub(crate) id_token_signing_alg_values_supported: Option<Vec<String>>,
+    /// Where authorization requests are pushed to (RFC 9126 §5), if the provider has it.
+    pub(crate) pushed_authorization_request_endpoint: Option<Url>,
+    /// Whether it takes no authorization request that was not pushed (RFC 9126 §5).
+    pub(crate) require_pushed_authorization_requests: bool,
+    /// Whether it takes no authorization request that is not signed (RFC 9101 §10.5).
+    pub(crate) require_signed_request_object: bool,
+    /// What request objects may be signed with (RFC 9101 §9.2), if it says.
+    pub(crate) request_object_signing_alg_values_supported: Option<Vec<String>>,
+    /// What authorization responses are signed with (JARM §4), if it says.
+    pub(crate) authorization_signing_alg_values_supported: Option<Vec<String>>,
+    /// How authorization responses may come back (RFC 8414 §2), if it says.
+    pub(crate) response_modes_supported: Option<Vec<String>>,
     /// The PKCE methods (RFC 7636), if it says. S256 is used in any case.
     pub(crate) code_challenge_methods_supported: Option<Vec<String>>,
 }
@@ -95,6 +107,22 @@ impl Metadata {
             )?,
             token_endpoint_auth_methods_supported: list(&document, "token_endpoint_auth_methods_supported")?,
             id_token_signing_alg_values_supported: list(&document, "id_token_signing_alg_values_supported")?,
+            pushed_authorization_request_endpoint: endpoint(
+                &document,
+                "pushed_authorization_request_endpoint",
+                tls,
+            )?,
+            require_pushed_authorization_requests: flag(&document, "require_pushed_authorization_requests")?,
+            require_signed_request_object: flag(&document, "require_signed_request_object")?,
+            request_object_signing_alg_values_supported: list(
+                &document,
+                "request_object_signing_alg_values_supported",
+            )?,
+            authorization_signing_alg_values_supported: list(
+                &document,
+                "authorization_signing_alg_values_supported",
+            )?,
+            response_modes_supported: list(&document, "response_modes_supported")?,
             code_challenge_methods_supported: list(&document, "code_challenge_methods_supported")?,
         })
     }
@@ -389,6 +417,15 @@ mod tests {
             ),
             ("id_token_signing_alg_values_supported", json!(["RS256", 7])),
             ("code_challenge_methods_supported", json!({"S256": true})),
+            (
+                "pushed_authorization_request_endpoint",
+                json!("http://login.example.com/par"),
+            ),
+            ("require_pushed_authorization_requests", json!("true")),
+            ("require_signed_request_object", json!(1)),
+            ("request_object_signing_alg_values_supported", json!("ES256")),
+            ("authorization_signing_alg_values_supported", json!([7])),
+            ("response_modes_supported", json!({"jwt": true})),
         ];
         for (name, value) in cases {
             let mut document = document(ISSUER);

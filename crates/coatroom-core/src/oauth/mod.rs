@@ -2,7 +2,8 @@
 //!
 //! Everything that is sent to the provider is built here, and everything that comes from it becomes
 //! a checked type here: metadata (RFC 8414), keys (RFC 7517), the authorization request and response
-//! (RFC 6749 §4.1, RFC 9207), PKCE (RFC 7636), client authentication (RFC 6749 §2.3), tokens
+//! (RFC 6749 §4.1, RFC 9207), pushed (RFC 9126), as a signed request object (RFC 9101) and as a signed
+//! response (JARM), PKCE (RFC 7636), client authentication (RFC 6749 §2.3), tokens
 //! (RFC 6749 §5), ID tokens (OIDC Core §3.1.3.7), revocation (RFC 7009), RP-initiated logout and
 //! logout tokens.
 //! Nothing here performs a request, reads a clock, or decides what a session is.
@@ -10,13 +11,17 @@
 pub(crate) mod authorization;
 pub(crate) mod client_auth;
 pub(crate) mod end_session;
+pub(crate) mod front_channel;
 pub(crate) mod id_token;
+pub(crate) mod jarm;
 mod json;
 pub(crate) mod jwk;
 pub(crate) mod jws;
 pub(crate) mod logout_token;
 pub(crate) mod metadata;
+pub(crate) mod par;
 pub(crate) mod pkce;
+pub(crate) mod request_object;
 pub(crate) mod revocation;
 #[cfg(test)]
 pub(crate) mod testing;

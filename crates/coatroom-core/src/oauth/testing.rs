@@ -198,9 +198,30 @@ pub(crate) fn provider() -> Provider {
         scopes: vec!["openid".to_owned(), "profile".to_owned(), "orders".to_owned()],
         authorization_parameters: Vec::new(),
         allowed_parameters: Vec::new(),
+        authorization: crate::config::Authorization::default(),
         leeway: Duration::from_secs(10),
         logout_token_without_exp: false,
         habits: crate::config::Habits::default(),
         timeout: Duration::from_secs(10),
     }
+}
+
+/// A private key in PEM, the same for the whole run.
+pub(crate) fn private_key_pem() -> String {
+    static PEM: OnceLock<String> = OnceLock::new();
+    let made = || {
+        let key = EcdsaKeyPair::generate(&signature::ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let der = key.to_pkcs8v1().unwrap();
+        let text = base64::engine::general_purpose::STANDARD.encode(der.as_ref());
+        let lines: Vec<&str> = text
+            .as_bytes()
+            .chunks(64)
+            .map(|line| str::from_utf8(line).unwrap())
+            .collect();
+        format!(
+            "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+            lines.join("\n")
+        )
+    };
+    PEM.get_or_init(made).clone()
 }

@@ -11,7 +11,7 @@ use coatroom_core::oauth::{JwkSet, Metadata, ProviderSnapshot};
 use coatroom_core::rng::Rng;
 use coatroom_core::seal::{KeyRing, MasterKey};
 use coatroom_core::secret::Secret;
-use coatroom_core::step::Context;
+use coatroom_core::step::{Context, Step};
 use coatroom_core::time::UnixTime;
 use http::HeaderMap;
 
@@ -70,7 +70,8 @@ fn start(handler: &Handler, rng: &mut dyn Rng) -> AgentResponse {
     };
     let input = Input::form(b"").expect("empty");
     match handler.login_start(&HeaderMap::new(), None, input, &mut context) {
-        Ok(answer) => answer,
+        Ok(Step::Done(answer)) => answer,
+        Ok(_) => panic!("nothing is pushed here"),
         Err(refusal) => panic!("{}", refusal.error),
     }
 }

@@ -5,6 +5,8 @@ mod attack_cookies;
 mod attack_headers;
 mod attack_redirects;
 mod attack_sequences;
+mod authorization_request;
+mod authorization_response;
 mod cookies;
 mod cross_site;
 mod duende;

@@ -180,6 +180,33 @@ impl Browser {
         answer
     }
 
+    /// A form that a page of another site posts to the top-level window.
+    pub(crate) async fn post_form(&mut self, path: &str, body: &str, origin: Option<&str>) -> Answer {
+        let request = self.form_request(path, body, origin);
+        let answer = self.send(request).await;
+        self.store(&answer.headers);
+        answer
+    }
+
+    /// What such a form sends.
+    pub(crate) fn form_request(&self, path: &str, body: &str, origin: Option<&str>) -> Request<Full<Bytes>> {
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header(header::HOST, "shop.example")
+            .header("sec-fetch-site", "cross-site")
+            .header("sec-fetch-mode", "navigate")
+            .header("sec-fetch-dest", "document")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(header::ACCEPT, "text/html");
+        if let Some(origin) = origin {
+            request = request.header(header::ORIGIN, origin);
+        }
+        // a form is no navigation that Lax cookies come with
+        let request = self.with_cookies(request, path, Site::Cross, false);
+        request.body(Full::from(body.to_owned())).expect("a good request")
+    }
+
     /// Sends a request as it is.
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
         let path = request.uri().path().to_owned();
@@ -253,6 +280,7 @@ impl Browser {
             .filter(|cookie| match (from, cookie.same_site.as_str()) {
                 (Site::Same, _) => true,
                 (Site::Cross, "Lax") => navigation,
+                (Site::Cross, "None") => true,
                 (Site::Cross, _) => false,
             })
             .map(|cookie| format!("{}={}", cookie.name, cookie.value))
@@ -314,7 +342,8 @@ impl StoredCookie {
             "{name} would be dropped: too large"
         );
         assert!(
-            matches!(cookie.same_site.as_str(), "Strict" | "Lax"),
+            matches!(cookie.same_site.as_str(), "Strict" | "Lax")
+                || (cookie.same_site == "None" && name.contains("-login-")),
             "{name}: SameSite"
         );
         cookie

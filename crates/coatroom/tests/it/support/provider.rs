@@ -1,6 +1,8 @@
 //! A scripted OpenID Provider: rotates refresh tokens with reuse detection, and misbehaves on
 //! demand. Signs ES256 with a key made for the run.
 
+pub(crate) mod front;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -79,6 +81,8 @@ pub(crate) struct Script {
     pub(crate) jwks_requests: usize,
     /// Requests for the metadata.
     pub(crate) discovery_requests: usize,
+    /// Authorization requests and responses.
+    pub(crate) front: front::Front,
 }
 
 /// How refresh tokens live.
@@ -150,6 +154,7 @@ impl ScriptedProvider {
             issued: Vec::new(),
             jwks_requests: 0,
             discovery_requests: 0,
+            front: front::Front::default(),
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(script),
@@ -162,6 +167,7 @@ impl ScriptedProvider {
             .route("/jwks", get(jwks))
             .route("/token", post(token))
             .route("/revoke", post(revoke))
+            .route("/par", post(front::push))
             // of an issuer with a path, or wherever a test wants it
             .fallback(discovery_elsewhere)
             .with_state(Arc::clone(&shared));
@@ -197,10 +203,10 @@ impl ScriptedProvider {
             .count()
     }
 
-    /// The user approves: checks the authorization URL and gives the callback's query.
+    /// The user approves: checks the authorization URL and gives the callback's query, or the body of
+    /// the form.
     pub(crate) fn approve(&self, authorization_url: &str, user: &str) -> String {
-        let url = url::Url::parse(authorization_url).expect("a URL");
-        let parameters: HashMap<String, String> = url.query_pairs().into_owned().collect();
+        let parameters = self.requested(authorization_url).expect("a good request");
         assert_eq!(parameters["response_type"], "code");
         assert_eq!(parameters["code_challenge_method"], "S256");
         assert_eq!(parameters["client_id"], "shop");
@@ -223,12 +229,10 @@ impl ScriptedProvider {
             },
         );
         script.issued.push(code.clone());
-        url::form_urlencoded::Serializer::new(String::new())
-            .append_pair("code", &code)
-            .append_pair("state", &parameters["state"])
-            .append_pair("iss", &self.issuer)
-            .append_pair("session_state", "ignored")
-            .finish()
+        script.front.requested = parameters.clone();
+        drop(script);
+        let mode = parameters.get("response_mode").map_or("query", String::as_str);
+        self.respond(mode, &code, &parameters["state"])
     }
 
     /// A logout token for the user and the session of every sign-in here, with these claims changed;
@@ -342,11 +346,7 @@ impl Script {
         headers: &HeaderMap,
         form: &HashMap<String, String>,
     ) -> (u16, Value) {
-        let basic = format!(
-            "Basic {}",
-            STANDARD.encode(format!("shop:{}", super::CLIENT_SECRET))
-        );
-        if headers.get("authorization").and_then(|value| value.to_str().ok()) != Some(&basic) {
+        if !is_our_client(headers) {
             return (401, json!({"error": "invalid_client"}));
         }
         let invalid_grant = (400, json!({"error": "invalid_grant"}));
@@ -446,6 +446,14 @@ impl Script {
         let signature = shared.key.sign(&shared.rng, message.as_bytes()).expect("signs");
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
+}
+
+fn is_our_client(headers: &HeaderMap) -> bool {
+    let basic = format!(
+        "Basic {}",
+        STANDARD.encode(format!("shop:{}", super::CLIENT_SECRET))
+    );
+    headers.get("authorization").and_then(|value| value.to_str().ok()) == Some(&basic)
 }
 
 fn overlay(target: &mut Value, changes: &Value) {
