@@ -21,8 +21,8 @@ use std::path::Path;
 use anyhow::Context as _;
 use coatroom::Keys;
 use coatroom_core::config::{
-    AnonymousUser, Application, Authorization, Callback, ClientAuthMethod, Compatibility, Hsts, LogoutReturn,
-    Provider, PushedRequests, ResponseMode,
+    AnonymousUser, Application, AssertionAudience, Authorization, Callback, ClientAuth, ClientAuthMethod,
+    Compatibility, Hsts, LogoutReturn, Provider, PushedRequests, ResponseMode, TlsMethod,
 };
 
 use crate::config::{Loaded, dotted};
@@ -197,12 +197,6 @@ fn hsts(hsts: &Hsts) -> String {
 }
 
 fn parties_of(provider: &Provider, claims: String) -> Vec<(&'static str, String)> {
-    let method = match provider.client_auth.method {
-        ClientAuthMethod::FromMetadata => "as the provider's metadata says",
-        ClientAuthMethod::Basic => "by basic",
-        ClientAuthMethod::BasicRaw => "by basic_raw",
-        ClientAuthMethod::Post => "by post",
-    };
     let fixed: Vec<&str> = provider
         .authorization_parameters
         .iter()
@@ -212,8 +206,9 @@ fn parties_of(provider: &Provider, claims: String) -> Vec<(&'static str, String)
         ("provider", provider.issuer.clone()),
         (
             "client",
-            format!("{}, its secret sent {method}", provider.client_id),
+            format!("{}, {}", provider.client_id, authenticated(provider)),
         ),
+        ("client certificate", certificate(provider)),
         ("scopes", provider.scopes.join(" ")),
         ("fixed parameters", fixed.join(" ")),
         ("the SPA may add", provider.allowed_parameters.join(" ")),
@@ -314,6 +309,43 @@ fn responses(mode: ResponseMode) -> String {
         ResponseMode::Jwt => "signed, as jwt; no other is accepted",
         ResponseMode::QueryJwt => "signed, as query.jwt; no other is accepted",
         ResponseMode::FormPost => "by a form of the provider's page; no other is accepted",
+    }
+    .to_owned()
+}
+
+fn authenticated(provider: &Provider) -> String {
+    match &provider.client_auth {
+        ClientAuth::Secret(method, _) => match method {
+            ClientAuthMethod::FromMetadata => "its secret sent as the provider's metadata says",
+            ClientAuthMethod::Basic => "its secret sent by basic",
+            ClientAuthMethod::BasicRaw => "its secret sent by basic_raw",
+            ClientAuthMethod::Post => "its secret sent by post",
+            ClientAuthMethod::Jwt => "by client_secret_jwt (HS256)",
+        }
+        .to_owned(),
+        ClientAuth::PrivateKeyJwt(jwt) => {
+            let or = jwt.rs256.as_ref().map_or("", |_| " or RS256");
+            let audience = match jwt.audience {
+                AssertionAudience::Issuer => "issuer",
+                AssertionAudience::TokenEndpoint => "token endpoint",
+            };
+            let (alg, kid) = (jwt.key.alg(), jwt.key.kid().unwrap_or_default());
+            format!("by private_key_jwt ({alg}{or}, kid {kid}), for the {audience}")
+        }
+        ClientAuth::Tls(TlsMethod::Pki) => "by tls_client_auth".to_owned(),
+        ClientAuth::Tls(TlsMethod::SelfSigned) => "by self_signed_tls_client_auth".to_owned(),
+        ClientAuth::AssertionFile(file) => format!("by the assertion in {}", file.display()),
+    }
+}
+
+fn certificate(provider: &Provider) -> String {
+    match (
+        &provider.client_certificate,
+        provider.certificate_bound_access_tokens,
+    ) {
+        (None, _) => "",
+        (Some(_), false) => "shown to the provider's back channel",
+        (Some(_), true) => "shown to the provider's back channel and to APIs: access tokens are bound to it",
     }
     .to_owned()
 }

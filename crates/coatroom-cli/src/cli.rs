@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, Subcommand};
 
 use crate::check;
+use crate::client_keygen;
 use crate::config::{self, Loaded, Report, Style, headed};
 use crate::doctor;
 use crate::sessions_command;
@@ -44,7 +45,8 @@ pub(crate) enum Command {
         #[arg(long)]
         markdown: bool,
     },
-    /// Print a new key for `keys`: (umask 077; coatroom keygen > coatroom.key)
+    /// Print a new key for `keys`: (umask 077; coatroom keygen > coatroom.key); or make what this client
+    /// proves itself with at the provider
     Keygen {
         /// Print the part of a key that an instance needs which only forwards API calls
         #[arg(long, requires = "key")]
@@ -52,6 +54,25 @@ pub(crate) enum Command {
         /// The key that the part is of; `-` is standard input
         #[arg(long, value_name = "FILE", requires = "proxy")]
         key: Option<PathBuf>,
+        /// Make a private key for `client_auth`, and print the key set to register at the provider
+        #[arg(
+            long,
+            value_name = "ALGORITHM",
+            num_args = 0..=1,
+            default_missing_value = "ES256",
+            value_parser = client_keygen::ALGORITHMS,
+            conflicts_with_all = ["proxy", "client_certificate", "jwks"]
+        )]
+        client: Option<String>,
+        /// Make a self-signed certificate for `client_auth`, with this name in it, and its key
+        #[arg(long, value_name = "NAME", conflicts_with_all = ["proxy", "jwks"])]
+        client_certificate: Option<String>,
+        /// Print the key set of a private key that is there already; `-` is standard input
+        #[arg(long, value_name = "FILE", conflicts_with = "proxy")]
+        jwks: Option<PathBuf>,
+        /// Where to write it: `client.pem`, or `client` for `client.crt` and `client.key`
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["proxy", "jwks"])]
+        out: Option<PathBuf>,
     },
     /// List or end sessions that are in a store, whether or not anything serves them
     Sessions {
@@ -181,6 +202,13 @@ mod tests {
             ("keygen --proxy --key f", Some("keygen proxy")),
             ("keygen --proxy", None),
             ("keygen --key f", None),
+            ("keygen --client", Some("keygen client ES256")),
+            ("keygen --client EdDSA --out f", Some("keygen client EdDSA")),
+            ("keygen --client RS256", None),
+            ("keygen --client --jwks f", None),
+            ("keygen --client-certificate shop", Some("keygen certificate")),
+            ("keygen --jwks f", Some("keygen jwks")),
+            ("keygen --jwks f --proxy --key f", None),
             ("keygen f", None),
             ("run", None),
             ("", None),
@@ -194,12 +222,25 @@ mod tests {
                 Command::Sessions { .. } => "sessions",
                 Command::Doctor(_) => "doctor",
                 Command::Keygen {
+                    client: Some(client), ..
+                } if client == "ES256" => "keygen client ES256",
+                Command::Keygen {
+                    client: Some(client), ..
+                } if client == "EdDSA" => "keygen client EdDSA",
+                Command::Keygen {
+                    client_certificate: Some(_),
+                    ..
+                } => "keygen certificate",
+                Command::Keygen { jwks: Some(file), .. } if file == config() => "keygen jwks",
+                Command::Keygen {
                     proxy: false,
                     key: None,
+                    ..
                 } => "keygen",
                 Command::Keygen {
                     proxy: true,
                     key: Some(key),
+                    ..
                 } if key == config() => "keygen proxy",
                 Command::Keygen { .. } => "another keygen",
                 Command::DevCert { out, force, names } => {

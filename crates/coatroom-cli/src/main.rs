@@ -5,6 +5,7 @@
 
 mod check;
 mod cli;
+mod client_keygen;
 mod config;
 mod dev_cert;
 mod doctor;
@@ -49,8 +50,23 @@ fn main() -> ExitCode {
             Ok(Found::Some) => Ok(()),
             Err(error) => Err(error),
         },
-        cli::Command::Keygen { proxy: false, .. } => keygen::run(),
-        cli::Command::Keygen { proxy: true, key } => keygen::proxy(&key.unwrap_or_else(|| "-".into())),
+        cli::Command::Keygen { proxy: true, key, .. } => keygen::proxy(&key.unwrap_or_else(|| "-".into())),
+        cli::Command::Keygen { jwks: Some(file), .. } => client_keygen::jwks(&file),
+        cli::Command::Keygen {
+            client: Some(algorithm),
+            out,
+            ..
+        } => client_keygen::key(&algorithm, &out.unwrap_or_else(|| "client.pem".into())),
+        cli::Command::Keygen {
+            client_certificate: Some(name),
+            out,
+            ..
+        } => client_keygen::certificate(&name, &out.unwrap_or_else(|| "client".into())),
+        cli::Command::Keygen { out: Some(_), .. } => Err(anyhow::anyhow!(
+            "`--out` says where `--client` or `--client-certificate` write\nhint: {}",
+            keygen::KEYGEN
+        )),
+        cli::Command::Keygen { .. } => keygen::run(),
         cli::Command::DevCert { out, force, names } => {
             let existing = if force { Existing::Replaced } else { Existing::Kept };
             dev_cert::run(&out, &names, existing)

@@ -18,6 +18,7 @@ use crate::secret::Secret;
 mod addresses;
 mod authorization;
 mod check;
+mod client_auth;
 mod compatibility;
 pub mod defaults;
 mod files;
@@ -36,6 +37,10 @@ pub use authorization::{
     Authorization, AuthorizationConfig, PushedRequests, RequestObjectConfig, ResponseMode,
 };
 pub use check::check_together;
+pub use client_auth::{
+    AssertionAudience, ClientAuth, ClientAuthConfig, ClientAuthMethod, ClientCertificate, PrivateKeyJwt,
+    PrivateKeyJwtConfig, TlsMethod,
+};
 pub use compatibility::{AnonymousUser, Compatibility};
 pub use files::{FileHeaders, FilesConfig, PolicyChoice};
 pub use habits::{Habits, HabitsConfig, LogoutReturn};
@@ -94,10 +99,17 @@ pub struct ProviderConfig {
     pub issuer: String,
     /// This client's id at the provider.
     pub client_id: String,
-    /// The client secret, resolved.
-    pub client_secret: Secret,
-    /// How the secret is sent; default: what the metadata offers, `client_secret_basic` first.
-    pub client_auth: Option<String>,
+    /// The client secret, resolved; none where `client_auth` needs none.
+    pub client_secret: Option<Secret>,
+    /// How this client authenticates; default: with the secret, as the metadata offers,
+    /// `client_secret_basic` first.
+    pub client_auth: ClientAuthConfig,
+    /// The certificate that the provider's back channel is shown (RFC 8705).
+    pub client_certificate: Option<ClientCertificate>,
+    /// Whether access tokens are bound to that certificate (RFC 8705 §3); then APIs are shown it, too.
+    pub certificate_bound_access_tokens: bool,
+    /// The authorities that are trusted for the provider, in PEM, in place of the platform's.
+    pub ca: Option<String>,
     /// The scopes asked for; default `openid`. `openid` must be among them.
     pub scopes: Option<Vec<String>>,
     /// Fixed extra authorization parameters, such as `audience`.
@@ -238,8 +250,11 @@ impl ProviderConfig {
         Self {
             issuer: issuer.into(),
             client_id: client_id.into(),
-            client_secret,
-            client_auth: None,
+            client_secret: Some(client_secret),
+            client_auth: ClientAuthConfig::default(),
+            client_certificate: None,
+            certificate_bound_access_tokens: false,
+            ca: None,
             scopes: None,
             authorization_parameters: Vec::new(),
             allowed_parameters: Vec::new(),
@@ -334,8 +349,14 @@ pub struct Provider {
     pub issuer: String,
     /// Our client id.
     pub client_id: String,
-    /// Our secret and how it travels.
+    /// How we prove that it is ours.
     pub client_auth: ClientAuth,
+    /// What the provider's back channel is shown (RFC 8705), if anything.
+    pub client_certificate: Option<ClientCertificate>,
+    /// Whether access tokens are bound to it.
+    pub certificate_bound_access_tokens: bool,
+    /// The authorities that are trusted for the provider in place of the platform's, in PEM.
+    pub ca: Option<String>,
     /// Scopes asked for, `openid` among them.
     pub scopes: Vec<String>,
     /// Fixed extra parameters.
@@ -352,28 +373,6 @@ pub struct Provider {
     pub logout_token_without_exp: bool,
     /// What this provider does and others don't.
     pub habits: Habits,
-}
-
-/// Client authentication (RFC 6749 §2.3.1).
-#[derive(Clone)]
-pub struct ClientAuth {
-    /// How.
-    pub method: ClientAuthMethod,
-    /// The secret.
-    pub secret: Secret,
-}
-
-/// How the client secret is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientAuthMethod {
-    /// `client_secret_basic` if the metadata offers it or says nothing, else `client_secret_post`.
-    FromMetadata,
-    /// HTTP Basic, id and secret form-encoded first (RFC 6749 §2.3.1).
-    Basic,
-    /// HTTP Basic without the encoding, for providers that do not decode.
-    BasicRaw,
-    /// In the body.
-    Post,
 }
 
 /// Session limits, checked. Its storage may hold a password: no `Debug`.
@@ -526,20 +525,11 @@ pub(crate) mod testing {
             hosts: Vec::new(),
             base_path: None,
             login_callback: None,
-            provider: Some(ProviderConfig {
-                issuer: "https://login.example.com".to_owned(),
-                client_id: "shop".to_owned(),
-                client_secret: Secret::new("hush"),
-                client_auth: None,
-                scopes: None,
-                authorization_parameters: Vec::new(),
-                allowed_parameters: Vec::new(),
-                authorization: AuthorizationConfig::default(),
-                leeway: None,
-                timeout: None,
-                logout_token_without_exp: false,
-                habits: HabitsConfig::default(),
-            }),
+            provider: Some(ProviderConfig::new(
+                "https://login.example.com",
+                "shop",
+                Secret::new("hush"),
+            )),
             session: SessionConfig::default(),
             csrf_header: None,
             compatibility: None,

@@ -217,7 +217,10 @@ fn everything_at_the_provider_goes_through_one_http_client() {
         .collect();
     assert_eq!(
         found,
-        [("provider.rs".to_owned(), 1)],
+        [
+            ("provider/client.rs".to_owned(), 1),
+            ("provider.rs".to_owned(), 0)
+        ],
         "a second client could have other authorities and proxies than the first"
     );
 }

@@ -444,7 +444,8 @@ impl Agent {
         let settings = handler.provider();
         let (provider, outage) = match known {
             Some(known) if known.provider.is_for(settings) => (known.provider.clone(), known.outage.clone()),
-            Some(_) | None => (Provider::new(settings, clock.clone())?, Arc::default()),
+            Some(known) => (known.provider.successor(settings)?, Arc::default()),
+            None => (Provider::new(settings, clock.clone())?, Arc::default()),
         };
         let (sign_ins, refreshes) = match known {
             Some(known) => (known.sign_ins.clone(), known.refreshes.clone()),

@@ -1,14 +1,13 @@
 //! The OpenID Provider as seen from here: its metadata and keys, and the requests sent to it.
 //!
 //! One HTTP client for everything: TLS by rustls, no redirects, no cookies, no decompression, bounded
-//! bodies, deadlines. Discovery (RFC 8414, OIDC Discovery §4) happens when it is first needed, by one
-//! caller for all, with exponential back-off; afterwards the metadata and the JWK set are renewed in
+//! bodies, deadlines. Where this client has a certificate (RFC 8705) a second one of the same settings
+//! shows it to the back channel; metadata and keys are fetched without. Discovery (RFC 8414, OIDC
+//! Discovery §4) happens when it is first needed, by one caller for all, with exponential back-off; afterwards the metadata and the JWK set are renewed in
 //! the background and the old ones stay in use while that fails. What a response means is never
 //! decided here: [`Provider::drive`] hands it to the core. Nothing here logs a URL, header or body.
 
 use std::collections::VecDeque;
-use std::error::Error as StdError;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -20,10 +19,14 @@ use coatroom_core::step::{Context, MAX_RESPONSE, ProviderRequest, ProviderRespon
 use coatroom_core::time::UnixTime;
 use http::header::{ACCEPT, CONTENT_TYPE, DATE, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::{Url, redirect};
+use reqwest::Url;
 
+use self::assertion::AssertionFile;
+use self::client::{Settings, reason};
 use crate::clock::{Clock, SystemRng};
+
+mod assertion;
+mod client;
 
 /// The client of one provider. Clones share everything.
 ///
@@ -58,16 +61,20 @@ pub struct Looked {
 pub struct SetupError(#[source] reqwest::Error);
 
 struct Shared {
+    /// For what everybody may fetch.
     client: reqwest::Client,
+    /// For the back channel: the same, or one that shows our certificate.
+    back_channel: reqwest::Client,
+    settings: Settings,
     issuer: String,
     /// Where the metadata are, if not below the issuer.
     discovery: Option<Url>,
     /// The issuer that they must name.
     metadata_issuer: String,
     tenants: Option<config::Tenants>,
-    timeout: Duration,
+    assertion: Option<AssertionFile>,
     clock: Arc<dyn Clock>,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     /// Held by whoever is fetching metadata or keys.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -94,50 +101,65 @@ impl Provider {
     /// A client for the provider of `config`. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`SetupError`] when there are no CA certificates to trust.
+    /// [`SetupError`] when there are no CA certificates to trust, or one of the configured certificates
+    /// or keys cannot be read.
     pub fn new(config: &config::Provider, clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
-        let builder = || {
-            let builder = reqwest::Client::builder()
-                .user_agent(concat!("coatroom/", env!("CARGO_PKG_VERSION")))
-                .redirect(redirect::Policy::none())
-                .referer(false)
-                .connect_timeout(config.timeout.min(CONNECT_TIMEOUT))
-                .timeout(config.timeout)
-                .pool_idle_timeout(POOL_IDLE)
-                .dns_resolver(Resolver);
-            // A proxy of the environment is for the way out, not for this machine.
-            if is_on_loopback(&config.issuer) {
-                builder.no_proxy()
-            } else {
-                builder
-            }
-        };
-        let client = match builder().build() {
-            // Without CA certificates in the system an issuer without TLS still works.
-            Err(_) if config.issuer.starts_with("http://") => builder().tls_certs_only([]).build(),
-            outcome => outcome,
-        };
+        Self::knowing(config, clock, Arc::default(), Arc::default()).map_err(SetupError)
+    }
+
+    fn knowing(
+        config: &config::Provider,
+        clock: Arc<dyn Clock>,
+        state: Arc<Mutex<State>>,
+        turn: Arc<tokio::sync::Mutex<()>>,
+    ) -> Result<Self, reqwest::Error> {
+        let (client, back_channel) = client::build(config)?;
         Ok(Self {
             shared: Arc::new(Shared {
-                client: client.map_err(SetupError)?,
+                client,
+                back_channel,
+                settings: Settings::of(config),
                 issuer: config.issuer.clone(),
                 discovery: config.habits.discovery.clone(),
                 metadata_issuer: config.metadata_issuer(),
                 tenants: config.habits.tenants.clone(),
-                timeout: config.timeout,
+                assertion: config.client_auth.assertion_file().map(AssertionFile::new),
                 clock,
-                state: Mutex::default(),
-                turn: Arc::default(),
+                state,
+                turn,
             }),
         })
     }
 
-    /// Whether these settings make the same client, so that it can go on with what it knows.
-    pub(crate) fn is_for(&self, config: &config::Provider) -> bool {
+    /// Whether what is known of the provider holds with these settings as well.
+    fn is_at(&self, config: &config::Provider) -> bool {
         self.shared.issuer == config.issuer
-            && self.shared.timeout == config.timeout
             && self.shared.discovery == config.habits.discovery
             && self.shared.tenants == config.habits.tenants
+    }
+
+    /// The client that these settings make. At the same provider it goes on with what this one knows.
+    ///
+    /// # Errors
+    /// Those of [`Provider::new`].
+    pub(crate) fn successor(&self, config: &config::Provider) -> Result<Self, SetupError> {
+        let (clock, shared) = (Arc::clone(&self.shared.clock), &self.shared);
+        if !self.is_at(config) {
+            return Self::new(config, clock);
+        }
+        let (state, turn) = (Arc::clone(&shared.state), Arc::clone(&shared.turn));
+        let successor = Self::knowing(config, clock, state, turn).map_err(SetupError)?;
+        // what failed may have failed by the old settings
+        successor.shared.state().failure = None;
+        Ok(successor)
+    }
+
+    /// Whether these settings make the same client, so that it can go on with what it knows.
+    pub(crate) fn is_for(&self, config: &config::Provider) -> bool {
+        let assertion = self.shared.assertion.as_ref().map(AssertionFile::path);
+        self.is_at(config)
+            && self.shared.settings == Settings::of(config)
+            && assertion == config.client_auth.assertion_file()
     }
 
     /// Metadata and keys: at once if they are known, else by discovery. Callers that come while
@@ -148,6 +170,11 @@ impl Provider {
     /// [`Error::ProviderUnavailable`] when the provider does not answer, [`Error::Provider`] when its
     /// answer cannot be used. Never once discovery has succeeded.
     pub async fn snapshot(&self) -> Result<Arc<ProviderSnapshot>, Error> {
+        let snapshot = self.discovered().await?;
+        Ok(self.shared.with_assertion(snapshot).await)
+    }
+
+    async fn discovered(&self) -> Result<Arc<ProviderSnapshot>, Error> {
         if let Some(outcome) = self.known() {
             return outcome;
         }
@@ -159,7 +186,8 @@ impl Provider {
         self.shared.settle(outcome)
     }
 
-    /// The snapshot if there is one already: for what must not wait for the provider.
+    /// The snapshot if there is one already: for what must not wait for the provider. It holds no
+    /// client assertion of somebody else's.
     pub fn known_snapshot(&self) -> Option<Arc<ProviderSnapshot>> {
         self.known()?.ok()
     }
@@ -171,7 +199,7 @@ impl Provider {
     /// # Errors
     /// Those of [`Provider::snapshot`] as long as there is none.
     pub async fn fetch_keys(&self) -> Result<Arc<ProviderSnapshot>, Error> {
-        let before = self.snapshot().await?;
+        let before = self.discovered().await?;
         let attempts = self.shared.state().attempts;
         let _turn = self.shared.turn.lock().await;
         let current = self.snapshot_or(&before);
@@ -205,7 +233,7 @@ impl Provider {
     ///
     /// A token request whose future is dropped may have been answered: spawn what must be completed.
     pub async fn send(&self, request: ProviderRequest) -> Reply {
-        self.shared.send(request).await
+        self.shared.send(&self.shared.back_channel, request).await
     }
 
     /// Sends one request and tells more of its answer than a conversation needs to know.
@@ -213,7 +241,7 @@ impl Provider {
     /// # Errors
     /// Why there was no answer, in our own words.
     pub async fn look(&self, request: ProviderRequest) -> Result<Looked, &'static str> {
-        let (response, headers) = self.shared.answer(request).await?;
+        let (response, headers) = self.shared.answer(&self.shared.client, request).await?;
         let text = |name| {
             headers
                 .get(name)
@@ -246,7 +274,7 @@ impl Provider {
                     // beyond the limit it is the keys that are there: what was answered already,
                     // maybe the only good refresh token, must not wait for others' look-ups
                     if let Ok(fetched) = tokio::time::timeout(KEYS_LIMIT, self.fetch_keys()).await {
-                        snapshot = Some(fetched?);
+                        snapshot = Some(self.shared.with_assertion(fetched?).await);
                     }
                     (Reply::Keys, continuation)
                 }
@@ -316,6 +344,16 @@ impl Provider {
 }
 
 impl Shared {
+    /// With the client assertion that somebody else made, as it is now, where that is how we authenticate.
+    async fn with_assertion(&self, snapshot: Arc<ProviderSnapshot>) -> Arc<ProviderSnapshot> {
+        let Some(file) = &self.assertion else {
+            return snapshot;
+        };
+        let mut snapshot = (*snapshot).clone();
+        snapshot.live.client_assertion = file.read(&self.issuer).await;
+        Arc::new(snapshot)
+    }
+
     async fn discover(&self) -> Result<ProviderSnapshot, Error> {
         let url = match &self.discovery {
             Some(url) => url.clone(),
@@ -386,7 +424,7 @@ impl Shared {
             // Replaced by the back-off's.
             retry_after: 1,
         };
-        let response = match self.send(request).await {
+        let response = match self.send(&self.client, request).await {
             Reply::Response(response) => response,
             Reply::Unreachable(why) => return Err(unavailable(why)),
             Reply::Keys => return Err(Error::Bug("sent a request, got keys")),
@@ -404,63 +442,70 @@ impl Shared {
         }
     }
 
-    async fn send(&self, request: ProviderRequest) -> Reply {
-        match self.answer(request).await {
+    async fn send(&self, client: &reqwest::Client, request: ProviderRequest) -> Reply {
+        match self.answer(client, request).await {
             Ok((response, _)) => Reply::Response(response),
             Err(why) => Reply::Unreachable(why),
         }
     }
 
-    async fn answer(&self, request: ProviderRequest) -> Result<(ProviderResponse, HeaderMap), &'static str> {
+    async fn answer(
+        &self,
+        client: &reqwest::Client,
+        request: ProviderRequest,
+    ) -> Result<(ProviderResponse, HeaderMap), &'static str> {
         let mut outgoing = reqwest::Request::new(request.method, request.url);
         outgoing.headers_mut().extend(request.headers);
         if !request.body.is_empty() {
             // Zeroed when the last reference is dropped.
             *outgoing.body_mut() = Some(Bytes::from_owner(request.body).into());
         }
-        self.exchange(outgoing).await.map_err(|broken| match broken {
+        exchange(client, outgoing).await.map_err(|broken| match broken {
             Broken::TooLong => "its answer is longer than 1 mib",
             Broken::Transport(error) => reason(&error),
         })
     }
 
-    async fn exchange(&self, request: reqwest::Request) -> Result<(ProviderResponse, HeaderMap), Broken> {
-        let mut response = self.client.execute(request).await.map_err(Broken::Transport)?;
-        let announced = response
-            .content_length()
-            .map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
-        if announced > MAX_RESPONSE {
-            return Err(Broken::TooLong);
-        }
-        let content_type = response
-            .headers()
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok());
-        let (status, content_type) = (response.status(), content_type.map(str::to_owned));
-        let dpop_nonce = response
-            .headers()
-            .get(DPOP_NONCE)
-            .and_then(|value| value.to_str().ok());
-        let dpop_nonce = dpop_nonce.map(str::to_owned);
-        let mut answer = ProviderResponse {
-            status,
-            content_type,
-            dpop_nonce,
-            // With room for an ordinary answer, so that growing leaves few copies of a token behind.
-            body: Vec::with_capacity(announced.max(ORDINARY_RESPONSE)).into(),
-        };
-        while let Some(chunk) = response.chunk().await.map_err(Broken::Transport)? {
-            if chunk.len() > MAX_RESPONSE.saturating_sub(answer.body.len()) {
-                return Err(Broken::TooLong);
-            }
-            answer.body.extend_from_slice(&chunk);
-        }
-        Ok((answer, std::mem::take(response.headers_mut())))
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn exchange(
+    client: &reqwest::Client,
+    request: reqwest::Request,
+) -> Result<(ProviderResponse, HeaderMap), Broken> {
+    let mut response = client.execute(request).await.map_err(Broken::Transport)?;
+    let announced = response
+        .content_length()
+        .map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
+    if announced > MAX_RESPONSE {
+        return Err(Broken::TooLong);
+    }
+    let content_type = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let (status, content_type) = (response.status(), content_type.map(str::to_owned));
+    let dpop_nonce = response
+        .headers()
+        .get(DPOP_NONCE)
+        .and_then(|value| value.to_str().ok());
+    let dpop_nonce = dpop_nonce.map(str::to_owned);
+    let mut answer = ProviderResponse {
+        status,
+        content_type,
+        dpop_nonce,
+        // With room for an ordinary answer, so that growing leaves few copies of a token behind.
+        body: Vec::with_capacity(announced.max(ORDINARY_RESPONSE)).into(),
+    };
+    while let Some(chunk) = response.chunk().await.map_err(Broken::Transport)? {
+        if chunk.len() > MAX_RESPONSE.saturating_sub(answer.body.len()) {
+            return Err(Broken::TooLong);
+        }
+        answer.body.extend_from_slice(&chunk);
+    }
+    Ok((answer, std::mem::take(response.headers_mut())))
 }
 
 enum Broken {
@@ -493,55 +538,6 @@ fn back_off(failures: u32) -> Duration {
     Duration::from_secs((1_u64 << doublings).min(MAX_BACK_OFF.into()))
 }
 
-/// Why there was no answer, in our own words: an error of the library names the URL.
-fn reason(error: &reqwest::Error) -> &'static str {
-    if error.source().is_some_and(is_tls) {
-        "the tls handshake failed; is its certificate one that this system trusts?"
-    } else if error.is_timeout() {
-        "it did not answer in time"
-    } else if error.is_connect() {
-        "it cannot be connected to"
-    } else {
-        "the connection broke off"
-    }
-}
-
-/// Whether TLS is at the bottom of an error.
-fn is_tls(error: &(dyn StdError + 'static)) -> bool {
-    // An i/o error's source is that of the error it carries, which would be left out.
-    let carried = error
-        .downcast_ref::<std::io::Error>()
-        .and_then(std::io::Error::get_ref);
-    match carried {
-        Some(carried) => is_tls(carried),
-        None => error.is::<rustls::Error>() || error.source().is_some_and(is_tls),
-    }
-}
-
-fn is_on_loopback(issuer: &str) -> bool {
-    Url::parse(issuer).is_ok_and(|issuer| config::is_loopback(&issuer))
-}
-
-/// The system's resolver, except that `localhost` and what is below it is this machine (RFC 6761
-/// §6.3), which not every system's resolver knows.
-struct Resolver;
-
-impl Resolve for Resolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let host = name.as_str();
-            let addresses: Vec<SocketAddr> = if host == "localhost" || host.ends_with(".localhost") {
-                [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]
-                    .map(|ip| SocketAddr::new(ip, 0))
-                    .to_vec()
-            } else {
-                tokio::net::lookup_host((host, 0)).await?.collect()
-            };
-            Ok(Box::new(addresses.into_iter()) as Addrs)
-        })
-    }
-}
-
 /// Where a server says what the next DPoP proof for it has to repeat (RFC 9449 §8).
 const DPOP_NONCE: &str = "dpop-nonce";
 
@@ -560,20 +556,15 @@ const KEY_FETCH_WINDOW: Duration = Duration::from_secs(30);
 /// How long a conversation waits for the provider's keys.
 pub(crate) const KEYS_LIMIT: Duration = Duration::from_secs(5);
 
-/// The longest wait for a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// An answer of this many bytes is read without growing its buffer.
 const ORDINARY_RESPONSE: usize = 16 * 1024;
-
-/// Below the five seconds after which common servers close an idle connection: a token request must
-/// not meet one that is just being closed.
-const POOL_IDLE: Duration = Duration::from_secs(4);
 
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
     use std::convert::Infallible;
+
+    use std::net::Ipv4Addr;
 
     use coatroom_core::secret::Secret;
     use http::{HeaderName, Response};
@@ -696,10 +687,13 @@ mod tests {
         config::Provider {
             issuer: issuer.to_owned(),
             client_id: "shop".to_owned(),
-            client_auth: config::ClientAuth {
-                method: config::ClientAuthMethod::FromMetadata,
-                secret: Secret::new("s3cret"),
-            },
+            client_auth: config::ClientAuth::Secret(
+                config::ClientAuthMethod::FromMetadata,
+                Secret::new("s3cret"),
+            ),
+            client_certificate: None,
+            certificate_bound_access_tokens: false,
+            ca: None,
             scopes: vec!["openid".to_owned()],
             authorization_parameters: Vec::new(),
             allowed_parameters: Vec::new(),

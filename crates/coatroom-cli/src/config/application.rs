@@ -14,12 +14,13 @@ use coatroom_core::config::{
 use coatroom_core::secret::Secret;
 
 use super::authorization;
+use super::client_auth;
 use super::findings::Findings;
 use super::schema::{self, PresetSetting};
 use super::schema_tls::HstsSetting;
 use super::secret::Reference;
 use super::store;
-use super::upstream;
+use super::upstream::{self, holds_authorities};
 use super::values::{Interval, Named, Size, WholeSeconds};
 
 /// What the keys make of this process.
@@ -198,12 +199,28 @@ fn provider(
         resource: written.resource,
     };
     let authorization = authorization::config(authorization, at, folder, findings);
-    let at = below("client_secret");
+    let secret = written.client_secret.as_ref();
+    let secret = secret.map(|secret| client_secret(secret, below("client_secret"), folder, findings));
+    let certificate = written.client_certificate.as_ref();
+    let loaded = client_auth::load(written.client_auth, certificate, at, folder, findings);
+    let ca = written.ca.as_ref();
+    let ca = ca.and_then(|ca| findings.public(ca, below("ca"), folder));
+    if ca.as_deref().is_some_and(|ca| !holds_authorities(ca)) {
+        findings.error(
+            below("ca"),
+            "the file holds no certificate that can be used, or one that cannot".to_owned(),
+            "point to a PEM file with certificates of authorities only (`-----BEGIN CERTIFICATE-----`)"
+                .to_owned(),
+        );
+    }
     ProviderConfig {
         issuer: written.issuer,
         client_id: written.client_id,
-        client_secret: client_secret(&written.client_secret, at, folder, findings),
-        client_auth: written.client_auth.0.map(str::to_owned),
+        client_secret: secret,
+        client_auth: loaded.auth,
+        client_certificate: loaded.certificate,
+        certificate_bound_access_tokens: written.certificate_bound_access_tokens,
+        ca,
         scopes: written.scopes,
         authorization_parameters: written.parameters.map_or_else(Vec::new, |Named(pairs)| pairs),
         allowed_parameters: written.allowed_parameters,

@@ -11,7 +11,8 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value};
 
-use super::schema::{ClientAuth, File, RouteAuth};
+use super::client_auth::{ClientAuth, ClientAuthSetting};
+use super::schema::{File, RouteAuth};
 use super::schema_tls::{Certificate, Hsts, HstsSetting, Tls, TlsSetting, TlsVersion};
 use super::secret::Reference;
 use super::store::{COOKIE, Store, StoreAddress, StoreSetting};
@@ -307,7 +308,7 @@ fn words(choices: &[(&str, &str)]) -> Schema {
     json_schema!({"oneOf": choices})
 }
 
-impl JsonSchema for ClientAuth {
+impl JsonSchema for ClientAuthSetting {
     fn inline_schema() -> bool {
         true
     }
@@ -316,8 +317,8 @@ impl JsonSchema for ClientAuth {
         "client_auth".into()
     }
 
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        words(&[
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = words(&[
             (
                 "basic",
                 "In the `Authorization` header, id and secret form-encoded first.",
@@ -327,7 +328,21 @@ impl JsonSchema for ClientAuth {
                 "In the `Authorization` header without the encoding, for providers that do not decode.",
             ),
             ("post", "In the body."),
-        ])
+            (
+                "client_secret_jwt",
+                "Not at all: it signs an assertion for each request (RFC 7523), and needs 32 bytes.",
+            ),
+        ]);
+        let mapping = generator.subschema_for::<ClientAuth>().to_value();
+        if let Some(Value::Array(choices)) = schema.get_mut("oneOf") {
+            choices.push(serde_json::json!({"type": "object"}));
+        }
+        // apart from the words: a variable of the environment sets it as one value
+        schema.insert(
+            "anyOf".to_owned(),
+            serde_json::json!([{"type": "string"}, mapping]),
+        );
+        schema
     }
 }
 
@@ -535,6 +550,10 @@ apps:
             (
                 "/$defs/Provider/properties/timeout",
                 text(&shown(provider.timeout)),
+            ),
+            (
+                "/$defs/Provider/properties/certificate_bound_access_tokens",
+                Value::from(provider.certificate_bound_access_tokens),
             ),
             (
                 "/$defs/Provider/properties/logout_token_without_exp",

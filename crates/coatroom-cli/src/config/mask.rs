@@ -328,7 +328,7 @@ pub(crate) const STORES: [&str; 2] = ["store", "revocation_store"];
 pub(crate) const REFERENCES: [&str; 4] = ["file", "env", "credential", "command"];
 
 /// Settings that only sound like secrets.
-const NOT_SECRET: [&str; 1] = ["default_token_life"];
+const NOT_SECRET: [&str; 2] = ["default_token_life", "certificate_bound_access_tokens"];
 
 const FRAGMENTS: [&str; 9] = [
     "secret",

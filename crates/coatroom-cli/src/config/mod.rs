@@ -10,6 +10,7 @@
 
 mod application;
 mod authorization;
+mod client_auth;
 mod deserialize;
 mod diagnostic;
 mod document;
@@ -30,6 +31,9 @@ mod summary;
 mod tls;
 mod upstream;
 mod values;
+
+#[cfg(test)]
+pub(crate) use tls::check as check_pair;
 
 use std::io::Read as _;
 use std::ops::Range;

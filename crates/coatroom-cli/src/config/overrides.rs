@@ -644,6 +644,7 @@ apps:
             "logout",
             "provider",
             "request_object",
+            "client_certificate",
             "rate_limits",
             "address",
             "session",

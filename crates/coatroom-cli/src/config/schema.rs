@@ -23,7 +23,8 @@ pub(crate) use log::{Format, Level, Log};
 pub(crate) use session::Session;
 
 use super::authorization::{Claims, PushedRequests, RequestObject, ResponseMode};
-use super::schema_tls::{HstsSetting, TlsSetting};
+use super::client_auth::ClientAuthSetting;
+use super::schema_tls::{Certificate, HstsSetting, TlsSetting};
 use super::secret::Reference;
 use super::store::StoreSetting;
 use super::upstream::{Addresses, HealthCheck, UpstreamTls};
@@ -190,6 +191,7 @@ pub(crate) struct Login {
 /// The OpenID Provider, and this client at it.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("anyOf" = [{"required": ["client_secret"]}, {"required": ["client_auth"]}]))]
 pub(crate) struct Provider {
     /// The issuer identifier, exactly as the provider's metadata has it, trailing slash included
     /// (OpenID Connect Discovery §4.3). `https`, on loopback also `http`.
@@ -201,12 +203,22 @@ pub(crate) struct Provider {
     /// This client's id at the provider (RFC 6749 §2.2).
     #[schemars(extend("type" = ["string", "integer"], "minLength" = 1))]
     pub(crate) client_id: String,
-    /// This client's secret at the provider (RFC 6749 §2.3.1), as a reference.
-    pub(crate) client_secret: Reference,
-    /// How the client secret is sent (RFC 6749 §2.3.1). Default: what the provider's metadata offers,
-    /// `basic` first.
+    /// This client's secret at the provider (RFC 6749 §2.3.1), as a reference. Needed unless
+    /// `client_auth` is a mapping, and refused with one.
+    pub(crate) client_secret: Option<Reference>,
+    /// How this client authenticates: a word for what is done with the client secret (RFC 6749 §2.3.1),
+    /// or a mapping. Default: with the client secret, as the provider's metadata offers, `basic` first.
+    pub(crate) client_auth: Option<ClientAuthSetting>,
+    /// A certificate that the provider's token endpoint and its like are shown (RFC 8705), beside a
+    /// `client_auth` that has none. Default: none.
+    pub(crate) client_certificate: Option<Certificate>,
+    /// Whether the provider binds access tokens to the client certificate (RFC 8705 §3). Then every
+    /// route that attaches a token shows that certificate to its upstream, which has to be `https`.
     #[serde(default)]
-    pub(crate) client_auth: ClientAuth,
+    pub(crate) certificate_bound_access_tokens: bool,
+    /// The certificates of the authorities that are trusted for the provider, in PEM, in place of the
+    /// system's. Default: the system's.
+    pub(crate) ca: Option<Reference>,
     /// The scopes that are asked for (RFC 6749 §3.3); `openid` must be among them. Many providers give
     /// a refresh token only for `offline_access`; without one a session ends with its access token.
     #[schemars(extend(
@@ -277,14 +289,7 @@ pub(crate) struct Provider {
     #[serde(rename = "profile")]
     #[schemars(skip)]
     _profile: Option<NotYet>,
-    #[serde(rename = "ca")]
-    #[schemars(skip)]
-    _ca: Option<NotYet>,
 }
-
-/// `client_auth`: how the client secret is sent, by the core's name; none: what the metadata offers.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ClientAuth(pub(crate) Option<&'static str>);
 
 /// One route: exactly one target, and who may call it.
 #[derive(Deserialize, JsonSchema)]
@@ -403,17 +408,15 @@ pub(crate) enum Cache {
 }
 
 /// The keys that are known and refused ([`NotYet`]): no hint offers one.
-pub(crate) const NOT_YET: [&str; 6] = ["forward_auth", "profile", "ca", "revocable", "token", "acme"];
+pub(crate) const NOT_YET: [&str; 5] = ["forward_auth", "profile", "revocable", "token", "acme"];
 
-/// Whether a key is such a one among these siblings: `upstream_tls` and stores have a `ca`, `provider`
-/// not yet.
-pub(crate) fn is_not_yet(key: &str, siblings: &[&str]) -> bool {
-    let has_ca = siblings.contains(&"server_name") || siblings.contains(&"prefix");
-    NOT_YET.contains(&key) && !(key == "ca" && has_ca)
+/// Whether a key is such a one.
+pub(crate) fn is_not_yet(key: &str) -> bool {
+    NOT_YET.contains(&key)
 }
 
 /// What a required key may look like, for the hint when it is missing.
-pub(crate) const EXAMPLES: [(&str, &str); 13] = [
+pub(crate) const EXAMPLES: [(&str, &str); 14] = [
     ("requests", "100"),
     ("per", "1s"),
     ("keys", "[{file: coatroom.key}]"),
@@ -430,6 +433,7 @@ pub(crate) const EXAMPLES: [(&str, &str); 13] = [
     ("certificate", "{file: tls.crt}"),
     ("key", "{file: tls.key}"),
     ("path", "/healthz"),
+    ("method", "private_key_jwt"),
 ];
 
 /// A GUID.
@@ -443,37 +447,6 @@ pub(crate) const MAX_REPLICAS: u16 = 1000;
 
 /// `replicas`.
 pub(crate) const DEFAULT_REPLICAS: u16 = 1;
-
-impl Written for ClientAuth {
-    const EXPECTED: &'static str = "a method of client authentication";
-
-    fn from_text(text: &str) -> Result<Self, String> {
-        match text {
-            "basic" => Ok(Self(Some("client_secret_basic"))),
-            "basic_raw" => Ok(Self(Some("client_secret_basic_raw"))),
-            "post" => Ok(Self(Some("client_secret_post"))),
-            "private_key_jwt" | "tls_client_auth" | "self_signed_tls_client_auth" => {
-                Err(KEY_BASED.to_owned())
-            }
-            "client_secret_basic" => Err(client_auth_hint("basic")),
-            "client_secret_post" => Err(client_auth_hint("post")),
-            _ => Err("expected one of `basic`, `basic_raw` and `post`\n\
-                      remove `client_auth`: then the provider's metadata decides"
-                .to_owned()),
-        }
-    }
-
-    fn mapping() -> Option<&'static str> {
-        Some(KEY_BASED)
-    }
-}
-
-fn client_auth_hint(name: &str) -> String {
-    format!("expected one of `basic`, `basic_raw` and `post`\nwrite `client_auth: {name}`")
-}
-
-const KEY_BASED: &str = "this build has no key-based client authentication yet (`private_key_jwt`, mutual TLS)\n\
-                         register the client with a secret, and write `client_secret: {env: NAME}`";
 
 impl Written for RouteAuth {
     const EXPECTED: &'static str = "who may call the route";
@@ -492,12 +465,6 @@ impl Written for RouteAuth {
                       write `auth: required`, or remove the key: that is the default"
                 .to_owned()),
         }
-    }
-}
-
-impl<'d> Deserialize<'d> for ClientAuth {
-    fn deserialize<D: serde::Deserializer<'d>>(deserializer: D) -> Result<Self, D::Error> {
-        written(deserializer)
     }
 }
 
@@ -611,7 +578,11 @@ apps:
       issuer: https://i
       client_id: 12345
       client_secret: {env: S}
-      client_auth: basic_raw
+      client_auth: {method: private_key_jwt, key: {file: a}, algorithm: ES256, kid: b, audience: issuer,
+                    certificate: {file: c}, file: d}
+      client_certificate: {certificate: {file: a}, key: {file: b}}
+      certificate_bound_access_tokens: true
+      ca: {file: a}
       scopes: [openid]
       response_mode: query.jwt
       pushed_authorization_requests: required
@@ -648,25 +619,6 @@ apps:
                 file("profile: fapi2", "", "static: a"),
                 "apps.shop.provider.profile",
                 later,
-            ),
-            (
-                file("ca: {file: a}", "", "static: a"),
-                "apps.shop.provider.ca",
-                later,
-            ),
-            (
-                file(
-                    "client_auth: {method: private_key_jwt, key: {file: a}}",
-                    "",
-                    "static: a",
-                ),
-                "apps.shop.provider.client_auth",
-                "this build has no key-based client authentication yet (`private_key_jwt`, mutual TLS)",
-            ),
-            (
-                file("client_auth: private_key_jwt", "", "static: a"),
-                "apps.shop.provider.client_auth",
-                "this build has no key-based client authentication yet (`private_key_jwt`, mutual TLS)",
             ),
             (
                 file("", "revocable: true", "static: a"),

@@ -115,7 +115,7 @@ impl ShapeError {
                 path.pop();
                 let name: String = entry.key.chars().filter(|c| !c.is_control()).take(80).collect();
                 // A key that this build refuses is none to be offered.
-                let offered = known.iter().copied().filter(|key| !is_not_yet(key, known));
+                let offered = known.iter().copied().filter(|key| !is_not_yet(key));
                 let known: Vec<&str> = offered.collect();
                 let near = nearest(&entry.key, &known);
                 // A word without a value may be a value that lost its key.

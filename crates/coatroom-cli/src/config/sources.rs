@@ -29,6 +29,11 @@ fn collect(node: &Node, folder: &Path, credentials: Option<&Path>, into: &mut Ve
         Kind::Sequence(items) => items
             .iter()
             .for_each(|item| collect(item, folder, credentials, into)),
+        // somebody else renews that file all the time, and it is read for each conversation
+        Kind::Mapping(entries)
+            if entries
+                .iter()
+                .any(|entry| entry.key == "method" && entry.value.text() == Some("assertion_file")) => {}
         Kind::Mapping(entries) => {
             for entry in entries {
                 match (entry.key.as_str(), entry.value.text(), credentials) {
@@ -50,7 +55,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("coatroom.yaml");
         let text = "keys: [{file: a.key}, {file: /b.key}, {env: C}]\ntls: {certificate: {file: t.crt}, key: {credential: t}}\n\
-                    apps: {shop: {provider: {client_secret: {file: s}}, routes: {/: {static: ./dist}}}}\n";
+                    apps: {shop: {provider: {client_secret: {file: s}, client_auth: {method: assertion_file, file: t}}, routes: {/: {static: ./dist}}}}\n";
         std::fs::write(&file, text).expect("written");
         let names = ["coatroom.yaml", "a.key", "/b.key", "t.crt", "s"];
         let expected: Vec<_> = names.iter().map(|name| folder.path().join(name)).collect();

@@ -5,7 +5,7 @@
 //! registered for it. Each row is judged alone; nothing of the document is shown but what we know by
 //! name ourselves.
 
-use coatroom_core::config::{Application, ClientAuthMethod, Provider};
+use coatroom_core::config::{Application, ClientAuth, ClientAuthMethod, Provider};
 use coatroom_core::oauth::JwkSet;
 use serde_json::{Map, Value};
 
@@ -266,21 +266,25 @@ fn pkce(member: &Member<'_>, _: &Asked<'_>) -> Option<Verdict> {
 fn client_auth(member: &Member<'_>, asked: &Asked<'_>) -> Option<Verdict> {
     // RFC 8414 §2: omitted means client_secret_basic
     let offers = |method| member.has(method).unwrap_or(method == "client_secret_basic");
-    let wanted = match asked.provider.client_auth.method {
-        ClientAuthMethod::FromMetadata if offers("client_secret_basic") => {
+    let secret = match &asked.provider.client_auth {
+        ClientAuth::Secret(method, _) => Some(*method),
+        _ => None,
+    };
+    let wanted = match secret {
+        Some(ClientAuthMethod::FromMetadata) if offers("client_secret_basic") => {
             return good("client_secret_basic, as the provider offers it");
         }
-        ClientAuthMethod::FromMetadata if offers("client_secret_post") => {
+        Some(ClientAuthMethod::FromMetadata) if offers("client_secret_post") => {
             return good("client_secret_post, as the provider offers it");
         }
-        ClientAuthMethod::FromMetadata => {
+        Some(ClientAuthMethod::FromMetadata) => {
             return failed(
                 "neither client_secret_basic nor client_secret_post is among `token_endpoint_auth_methods_supported`",
                 "set `provider.client_auth`, if the provider takes a secret all the same; else allow it there",
             );
         }
-        ClientAuthMethod::Basic | ClientAuthMethod::BasicRaw => "client_secret_basic",
-        ClientAuthMethod::Post => "client_secret_post",
+        // somebody else's assertion goes by the name of a key's
+        _ => asked.provider.client_auth.name().unwrap_or("private_key_jwt"),
     };
     match offers(wanted) {
         true => good(format!("{wanted}, as configured")),
@@ -442,7 +446,7 @@ const ENDPOINTS: [&str; 10] = [
 
 #[cfg(test)]
 mod tests {
-    use coatroom_core::config::{ApplicationConfig, ProviderConfig};
+    use coatroom_core::config::{ApplicationConfig, ClientAuthConfig, ProviderConfig};
     use coatroom_core::secret::Secret;
     use serde_json::json;
 
@@ -583,7 +587,9 @@ mod tests {
 
     #[test]
     fn a_method_that_is_configured_and_not_offered_deserves_a_look() {
-        let post = |config: &mut ProviderConfig| config.client_auth = Some("client_secret_post".to_owned());
+        let post = |config: &mut ProviderConfig| {
+            config.client_auth = ClientAuthConfig::ClientSecret("client_secret_post".to_owned())
+        };
         let offered = |methods| [("token_endpoint_auth_methods_supported", methods)];
         let wrong = vec![("client_auth", State::Warning)];
         assert_eq!(judged(post, &offered(json!(["client_secret_basic"]))), wrong);

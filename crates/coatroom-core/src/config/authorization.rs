@@ -372,7 +372,7 @@ mod tests {
             algorithm: algorithm.map(str::to_owned),
             kid: None,
         };
-        let good = crate::oauth::testing::private_key_pem();
+        let good = crate::oauth::testing::one_private_key_pem();
         for (written, expected) in [
             (object(&good, None), &[][..]),
             (object(&good, Some("ES256")), &[]),

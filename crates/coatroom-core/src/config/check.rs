@@ -13,6 +13,7 @@ use super::addresses::{
     check_app_url, check_base_path, check_callback, check_home, check_hosts, check_origins, check_url,
 };
 use super::authorization::check_response_mode;
+use super::client_auth::bind_routes;
 use super::compatibility::{Compatibility, check_compatibility};
 use super::hsts::Hsts;
 use super::limits::check_agent_limits;
@@ -64,8 +65,12 @@ impl ApplicationConfig {
             check_proxy(&self.session, self.login_callback.as_deref(), &mut problems);
         }
         let session = check_session(self.session, &mut problems);
+        let mut written_routes = self.routes;
+        if let Some(provider) = &provider {
+            bind_routes(&mut written_routes, provider, &mut problems);
+        }
         let own = url.as_ref().map(|(url, _)| url);
-        let routes = check_routes(self.routes, own, base_path.as_deref(), insecure, &mut problems);
+        let routes = check_routes(written_routes, own, base_path.as_deref(), insecure, &mut problems);
         if let (Some(app_url), Some((_, own)), Some(base_path)) = (&app_url, &url, &base_path) {
             check_home(app_url, own, base_path, &routes, &mut problems);
         }

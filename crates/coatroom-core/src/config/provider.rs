@@ -8,8 +8,9 @@ use url::Url;
 use super::addresses::is_plain;
 use super::authorization::check_authorization;
 use super::check::{Insecure, Problems, check_deadline};
+use super::client_auth::{self, check_client_auth};
 use super::habits::{check_habits, check_preset};
-use super::{Authorization, ClientAuth, ClientAuthMethod, Provider, ProviderConfig, defaults};
+use super::{Authorization, Provider, ProviderConfig, defaults};
 use crate::oauth::authorization::is_protocol_parameter;
 
 pub(super) fn check_provider(mut written: ProviderConfig, problems: &mut Problems) -> Option<Provider> {
@@ -31,14 +32,15 @@ pub(super) fn check_provider(mut written: ProviderConfig, problems: &mut Problem
             "client_id: shop",
         );
     }
-    if written.client_secret.is_empty() {
-        problems.add(
-            &["provider", "client_secret"],
-            "the client secret is empty",
-            "client_secret: {env: SHOP_CLIENT_SECRET}",
-        );
-    }
-    let method = check_client_auth(written.client_auth.as_deref(), problems);
+    let client_auth = check_client_auth(
+        client_auth::Written {
+            client_secret: written.client_secret,
+            client_auth: written.client_auth,
+            client_certificate: written.client_certificate.as_ref(),
+            certificate_bound_access_tokens: written.certificate_bound_access_tokens,
+        },
+        problems,
+    );
     let scopes = check_scopes(written.scopes, problems);
     let authorization = check_authorization(&written.authorization, problems);
     check_parameters(
@@ -66,10 +68,10 @@ pub(super) fn check_provider(mut written: ProviderConfig, problems: &mut Problem
         habits,
         issuer: written.issuer,
         client_id: written.client_id,
-        client_auth: ClientAuth {
-            method: method?,
-            secret: written.client_secret,
-        },
+        client_auth: client_auth?,
+        client_certificate: written.client_certificate,
+        certificate_bound_access_tokens: written.certificate_bound_access_tokens,
+        ca: written.ca,
         scopes,
         authorization_parameters: written.authorization_parameters,
         allowed_parameters: written.allowed_parameters,
@@ -78,23 +80,6 @@ pub(super) fn check_provider(mut written: ProviderConfig, problems: &mut Problem
         timeout,
         logout_token_without_exp: written.logout_token_without_exp,
     })
-}
-
-fn check_client_auth(written: Option<&str>, problems: &mut Problems) -> Option<ClientAuthMethod> {
-    match written {
-        None => Some(ClientAuthMethod::FromMetadata),
-        Some("client_secret_basic") => Some(ClientAuthMethod::Basic),
-        Some("client_secret_basic_raw") => Some(ClientAuthMethod::BasicRaw),
-        Some("client_secret_post") => Some(ClientAuthMethod::Post),
-        Some(_) => {
-            problems.add(
-                &["provider", "client_auth"],
-                "expected client_secret_basic, client_secret_basic_raw or client_secret_post",
-                "client_auth: client_secret_basic",
-            );
-            None
-        }
-    }
 }
 
 fn check_scopes(written: Option<Vec<String>>, problems: &mut Problems) -> Vec<String> {
@@ -214,8 +199,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::ApplicationConfig;
     use crate::config::testing::{checked, config};
+    use crate::config::{ApplicationConfig, ClientAuthConfig};
     use crate::secret::Secret;
 
     fn places(change: impl FnOnce(&mut ProviderConfig)) -> Vec<String> {
@@ -290,11 +275,11 @@ mod tests {
             ["provider.client_id"]
         );
         assert_eq!(
-            places(|provider| provider.client_secret = Secret::new("")),
+            places(|provider| provider.client_secret = Some(Secret::new(""))),
             ["provider.client_secret"]
         );
         assert_eq!(
-            places(|provider| provider.client_auth = Some("none".to_owned())),
+            places(|provider| provider.client_auth = ClientAuthConfig::ClientSecret("none".to_owned())),
             ["provider.client_auth"]
         );
         for (scopes, good) in [

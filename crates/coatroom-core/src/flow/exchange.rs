@@ -105,9 +105,11 @@ impl Handler {
         let asked = exchange.transaction.scope.clone();
         Ok(Step::send(request, move |reply, context| {
             let mut response = token::parse_token_reply(&reply).map_err(|failure| {
-                failure.into_error(Error::LoginStateInvalid(
-                    "the provider does not take this authorization code (any more)",
-                ))
+                failure
+                    .of_client(&provider, context)
+                    .into_error(Error::LoginStateInvalid(
+                        "the provider does not take this authorization code (any more)",
+                    ))
             })?;
             // RFC 6749 §5.1: as asked for, where it does not say
             response.scope = response.scope.or(asked);

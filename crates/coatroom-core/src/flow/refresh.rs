@@ -286,8 +286,11 @@ impl Handler {
         let old_id_token = redemption.id_token.clone();
         let old_scope = redemption.scope.clone();
         Ok(Step::send(request, move |reply, context| {
-            let mut response =
-                token::parse_token_reply(&reply).map_err(|failure| failure.into_error(Error::GrantEnded))?;
+            let mut response = token::parse_token_reply(&reply).map_err(|failure| {
+                failure
+                    .of_client(&provider, context)
+                    .into_error(Error::GrantEnded)
+            })?;
             // RFC 6749 §6: as before, where it does not say
             response.scope = response.scope.or(old_scope);
             if response.refresh_token.is_none() {

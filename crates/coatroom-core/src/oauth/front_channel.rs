@@ -122,7 +122,7 @@ mod tests {
 
     use super::*;
     use crate::oauth::authorization::RequestedParameters;
-    use crate::oauth::testing::{ISSUER, metadata_with, private_key_pem, provider, with_context};
+    use crate::oauth::testing::{ISSUER, metadata_with, one_private_key_pem, provider, with_context};
 
     fn begin(provider: Provider, changes: &[(&str, Value)]) -> Result<Step<Url>, Error> {
         let requested = RequestedParameters::default();
@@ -145,7 +145,7 @@ mod tests {
     }
 
     fn key() -> crate::oauth::SigningKey {
-        crate::oauth::SigningKey::from_pem(private_key_pem().as_bytes(), None, Some("k1")).expect("a key")
+        crate::oauth::SigningKey::from_pem(one_private_key_pem().as_bytes(), None, Some("k1")).expect("a key")
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! with a public key that `jwk` accepts; what they compute is jsonwebtoken's aws-lc backend, without
 //! its process-global default. Nothing here decides what is claimed, and no key is ever shown.
 
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
@@ -87,6 +89,20 @@ impl SigningKey {
         &self.public
     }
 
+    /// The thumbprint of the public half (RFC 7638), with SHA-256.
+    pub fn thumbprint(&self) -> String {
+        // serde_json writes members in the order of their names, without blanks, as §3.3 wants it
+        URL_SAFE_NO_PAD.encode(digest(&SHA256, self.public.to_string().as_bytes()))
+    }
+
+    /// The same key with an id: where none was given, its thumbprint.
+    #[must_use]
+    pub fn identified(mut self) -> Self {
+        let thumbprint = self.thumbprint();
+        self.kid.get_or_insert(thumbprint);
+        self
+    }
+
     /// A compact JWS (RFC 7515 §7.1): `alg` and `kid` come from the key, the rest of the header from
     /// the caller.
     ///
@@ -111,6 +127,18 @@ impl SigningKey {
             [&message, ".", &URL_SAFE_NO_PAD.encode(signature)].concat(),
         ))
     }
+}
+
+/// A compact JWS with HS256 (RFC 7518 §3.2).
+pub(crate) fn sign_hs256(secret: &[u8], header: &Value, claims: &Value) -> Secret {
+    let mut header = header.clone();
+    if let Some(members) = header.as_object_mut() {
+        members.insert("alg".to_owned(), "HS256".into());
+    }
+    let message = [header.to_string(), claims.to_string()].map(|part| URL_SAFE_NO_PAD.encode(part));
+    let message = message.join(".");
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), message.as_bytes());
+    Secret::new([&message, ".", &URL_SAFE_NO_PAD.encode(tag)].concat())
 }
 
 fn read(pem: &[u8]) -> Option<(EncodingKey, Algorithm, Value)> {
@@ -167,45 +195,13 @@ const MIN_MODULUS: usize = 342;
 
 #[cfg(test)]
 mod tests {
-    use aws_lc_rs::encoding::AsDer as _;
-    use aws_lc_rs::rsa::KeySize;
-    use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, RsaKeyPair};
-    use base64::engine::general_purpose::STANDARD;
-
     use super::*;
     use crate::oauth::JwkSet;
-
-    fn pem(der: &[u8]) -> String {
-        let text = STANDARD.encode(der);
-        let lines: Vec<&str> = text
-            .as_bytes()
-            .chunks(64)
-            .filter_map(|line| str::from_utf8(line).ok())
-            .collect();
-        format!(
-            "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-            lines.join("\n")
-        )
-    }
+    use crate::oauth::testing::private_key_pem;
 
     fn keys() -> Vec<(&'static str, String)> {
-        let ec = |algorithm| EcdsaKeyPair::generate(algorithm).unwrap().to_pkcs8v1().unwrap();
-        let rsa = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
-        vec![
-            (
-                "ES256",
-                pem(ec(&signature::ECDSA_P256_SHA256_FIXED_SIGNING).as_ref()),
-            ),
-            (
-                "ES384",
-                pem(ec(&signature::ECDSA_P384_SHA384_FIXED_SIGNING).as_ref()),
-            ),
-            (
-                "EdDSA",
-                pem(Ed25519KeyPair::generate().unwrap().to_pkcs8().unwrap().as_ref()),
-            ),
-            ("PS256", pem(rsa.as_der().unwrap().as_ref())),
-        ]
+        let algorithms = ["ES256", "ES384", "EdDSA", "PS256"];
+        algorithms.map(|alg| (alg, private_key_pem(alg))).to_vec()
     }
 
     #[test]
@@ -260,5 +256,20 @@ mod tests {
             let outcome = SigningKey::from_pem(text.as_bytes(), None, None);
             assert!(matches!(outcome, Err(SigningKeyError::NotAKey)), "{text}");
         }
+    }
+
+    #[test]
+    fn the_thumbprint_of_rfc_8037_comes_out_and_names_a_key_that_has_no_id() {
+        // RFC 8037 appendix A.1 and A.3, the private key as PKCS#8
+        let pem = "-----BEGIN PRIVATE KEY-----\n\
+                   MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
+                   -----END PRIVATE KEY-----\n";
+        let key = SigningKey::from_pem(pem.as_bytes(), None, None).unwrap();
+        assert_eq!(key.kid(), None);
+        let thumbprint = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k";
+        assert_eq!(key.thumbprint(), thumbprint);
+        assert_eq!(key.identified().kid(), Some(thumbprint));
+        let named = SigningKey::from_pem(pem.as_bytes(), None, Some("k1")).unwrap();
+        assert_eq!(named.identified().kid(), Some("k1"));
     }
 }

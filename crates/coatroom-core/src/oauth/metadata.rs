@@ -47,6 +47,10 @@ pub struct Metadata {
     pub(crate) authorization_signing_alg_values_supported: Option<Vec<String>>,
     /// How authorization responses may come back (RFC 8414 §2), if it says.
     pub(crate) response_modes_supported: Option<Vec<String>>,
+    /// What client assertions may be signed with (RFC 8414 §2), if it says.
+    pub(crate) token_endpoint_auth_signing_alg_values_supported: Option<Vec<String>>,
+    /// Endpoints, and where a client that uses mutual TLS finds each instead (RFC 8705 §5).
+    pub(crate) mtls_endpoint_aliases: Vec<(Url, Url)>,
     /// The PKCE methods (RFC 7636), if it says. S256 is used in any case.
     pub(crate) code_challenge_methods_supported: Option<Vec<String>>,
 }
@@ -123,6 +127,11 @@ impl Metadata {
                 "authorization_signing_alg_values_supported",
             )?,
             response_modes_supported: list(&document, "response_modes_supported")?,
+            token_endpoint_auth_signing_alg_values_supported: list(
+                &document,
+                "token_endpoint_auth_signing_alg_values_supported",
+            )?,
+            mtls_endpoint_aliases: aliases(&document, tls)?,
             code_challenge_methods_supported: list(&document, "code_challenge_methods_supported")?,
         })
     }
@@ -147,6 +156,14 @@ impl Metadata {
     /// Where the provider's keys are (RFC 7517).
     pub fn jwks_uri(&self) -> &Url {
         &self.jwks_uri
+    }
+
+    /// Where an endpoint of this metadata is for a client that uses mutual TLS (RFC 8705 §5): at its
+    /// alias, or else where it is for everybody.
+    pub(crate) fn with_mutual_tls<'a>(&'a self, endpoint: &'a Url) -> &'a Url {
+        let aliases = &self.mtls_endpoint_aliases;
+        let alias = aliases.iter().find(|(plain, _)| plain == endpoint);
+        alias.map_or(endpoint, |(_, alias)| alias)
     }
 
     /// Whether the provider says that it understands PKCE with S256; nothing when it does not say.
@@ -187,6 +204,33 @@ fn endpoint(document: &Map<String, Value>, name: &str, tls: Tls) -> Result<Optio
             .map_err(|why| refuse(&format!("`{name}` cannot be used: {why}"))),
         Some(_) => Err(refuse(&format!("`{name}` is not a string"))),
     }
+}
+
+/// What is wrong with an alias is an error even if there is the plain endpoint: falling back to that
+/// would make a token that is bound to nothing.
+fn aliases(document: &Map<String, Value>, tls: Tls) -> Result<Vec<(Url, Url)>, Error> {
+    let members = match document.get("mtls_endpoint_aliases") {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Object(members)) => members,
+        Some(_) => return Err(refuse("`mtls_endpoint_aliases` is not an object")),
+    };
+    let mut aliases = Vec::new();
+    for name in BACK_CHANNEL {
+        let alias = match members.get(name) {
+            None | Some(Value::Null) => continue,
+            Some(Value::String(text)) => checked_url(text, tls),
+            Some(_) => Err("it is not a string"),
+        };
+        let alias = alias.map_err(|why| {
+            refuse(&format!(
+                "`{name}` of `mtls_endpoint_aliases` cannot be used: {why}"
+            ))
+        })?;
+        if let Some(plain) = endpoint(document, name, tls)? {
+            aliases.push((plain, alias));
+        }
+    }
+    Ok(aliases)
 }
 
 /// The one rule for URLs that this process or the browser is sent to.
@@ -237,6 +281,15 @@ fn flag(document: &Map<String, Value>, name: &str) -> Result<bool, Error> {
 fn refuse(why: &str) -> Error {
     Error::Provider(format!("the metadata document: {why}"))
 }
+
+/// The endpoints that this process calls with authentication.
+const BACK_CHANNEL: [&str; 5] = [
+    "token_endpoint",
+    "revocation_endpoint",
+    "introspection_endpoint",
+    "pushed_authorization_request_endpoint",
+    "userinfo_endpoint",
+];
 
 const WELL_KNOWN: &str = "/.well-known/openid-configuration";
 
@@ -426,6 +479,18 @@ mod tests {
             ("request_object_signing_alg_values_supported", json!("ES256")),
             ("authorization_signing_alg_values_supported", json!([7])),
             ("response_modes_supported", json!({"jwt": true})),
+            ("token_endpoint_auth_signing_alg_values_supported", json!("ES256")),
+            ("mtls_endpoint_aliases", json!(["token_endpoint"])),
+            ("mtls_endpoint_aliases", json!({"token_endpoint": 7})),
+            ("mtls_endpoint_aliases", json!({"token_endpoint": "/token"})),
+            (
+                "mtls_endpoint_aliases",
+                json!({"token_endpoint": "http://mtls.example.com/token"}),
+            ),
+            (
+                "mtls_endpoint_aliases",
+                json!({"revocation_endpoint": "https://u@mtls.example.com/revoke"}),
+            ),
         ];
         for (name, value) in cases {
             let mut document = document(ISSUER);
@@ -433,6 +498,35 @@ mod tests {
             let text = error(parse(&document, ISSUER));
             assert!(text.contains(&format!("`{name}`")), "{name} = {value}: {text}");
             assert!(!text.contains("evil"), "repeats input: {text}");
+        }
+    }
+
+    #[test]
+    fn a_client_with_a_certificate_goes_to_the_aliases_that_there_are() {
+        let mut document = document(ISSUER);
+        document["userinfo_endpoint"] = json!("https://login.example.com/me");
+        document["mtls_endpoint_aliases"] = json!({
+            "token_endpoint": "https://mtls.example.com/token",
+            "userinfo_endpoint": "https://mtls.example.com/me",
+            // one without the endpoint itself, one of another kind, and none at all
+            "introspection_endpoint": "https://mtls.example.com/introspect",
+            "device_authorization_endpoint": 7,
+            "pushed_authorization_request_endpoint": null,
+        });
+        let metadata = parse(&document, ISSUER).unwrap();
+        for (endpoint, expected) in [
+            (
+                "https://login.example.com/token",
+                "https://mtls.example.com/token",
+            ),
+            ("https://login.example.com/me", "https://mtls.example.com/me"),
+            (
+                "https://login.example.com/revoke",
+                "https://login.example.com/revoke",
+            ),
+        ] {
+            let endpoint = Url::parse(endpoint).unwrap();
+            assert_eq!(metadata.with_mutual_tls(&endpoint).as_str(), expected);
         }
     }
 

@@ -29,6 +29,7 @@ pub(crate) mod token;
 
 use std::sync::Arc;
 
+pub use client_auth::{AssertionProblem, MAX_ASSERTION, read_client_assertion};
 pub use jwk::JwkSet;
 pub use jws::{SigningKey, SigningKeyError};
 pub use metadata::Metadata;

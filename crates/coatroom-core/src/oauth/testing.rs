@@ -5,11 +5,12 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::{JwkSet, Metadata, ProviderSnapshot};
@@ -138,6 +139,40 @@ impl SigningKey {
     }
 }
 
+/// A fresh private key for `alg` in PEM (PKCS#8).
+pub(crate) fn private_key_pem(alg: &str) -> String {
+    let ec = |algorithm| {
+        let pair = EcdsaKeyPair::generate(algorithm).unwrap();
+        pair.to_pkcs8v1().unwrap().as_ref().to_vec()
+    };
+    let der = match alg {
+        "ES256" => ec(&signature::ECDSA_P256_SHA256_FIXED_SIGNING),
+        "ES384" => ec(&signature::ECDSA_P384_SHA384_FIXED_SIGNING),
+        "EdDSA" => Ed25519KeyPair::generate()
+            .unwrap()
+            .to_pkcs8()
+            .unwrap()
+            .as_ref()
+            .to_vec(),
+        _ => RsaKeyPair::generate(KeySize::Rsa2048)
+            .unwrap()
+            .as_der()
+            .unwrap()
+            .as_ref()
+            .to_vec(),
+    };
+    let text = STANDARD.encode(der);
+    let lines = text
+        .as_bytes()
+        .chunks(64)
+        .filter_map(|line| str::from_utf8(line).ok());
+    let lines: Vec<&str> = lines.collect();
+    format!(
+        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+        lines.join("\n")
+    )
+}
+
 /// A set of these keys.
 pub(crate) fn key_set(keys: &[&SigningKey]) -> JwkSet {
     let keys: Vec<_> = keys.iter().map(|key| key.jwk()).collect();
@@ -191,10 +226,10 @@ pub(crate) fn provider() -> Provider {
     Provider {
         issuer: ISSUER.to_owned(),
         client_id: CLIENT_ID.to_owned(),
-        client_auth: ClientAuth {
-            method: ClientAuthMethod::FromMetadata,
-            secret: Secret::new("s3cret"),
-        },
+        client_auth: ClientAuth::Secret(ClientAuthMethod::FromMetadata, Secret::new("s3cret")),
+        client_certificate: None,
+        certificate_bound_access_tokens: false,
+        ca: None,
         scopes: vec!["openid".to_owned(), "profile".to_owned(), "orders".to_owned()],
         authorization_parameters: Vec::new(),
         allowed_parameters: Vec::new(),
@@ -206,22 +241,8 @@ pub(crate) fn provider() -> Provider {
     }
 }
 
-/// A private key in PEM, the same for the whole run.
-pub(crate) fn private_key_pem() -> String {
+/// A P-256 key in PEM, the same for the whole run.
+pub(crate) fn one_private_key_pem() -> String {
     static PEM: OnceLock<String> = OnceLock::new();
-    let made = || {
-        let key = EcdsaKeyPair::generate(&signature::ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
-        let der = key.to_pkcs8v1().unwrap();
-        let text = base64::engine::general_purpose::STANDARD.encode(der.as_ref());
-        let lines: Vec<&str> = text
-            .as_bytes()
-            .chunks(64)
-            .map(|line| str::from_utf8(line).unwrap())
-            .collect();
-        format!(
-            "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-            lines.join("\n")
-        )
-    };
-    PEM.get_or_init(made).clone()
+    PEM.get_or_init(|| private_key_pem("ES256")).clone()
 }

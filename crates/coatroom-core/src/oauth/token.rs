@@ -84,11 +84,22 @@ pub(crate) enum TokenFailure {
     InvalidGrant,
     /// No answer, 429 or 5xx: nothing is decided, trying again later makes sense.
     Unavailable(&'static str),
+    /// The provider does not take our credentials (RFC 6749 §5.2 `invalid_client`).
+    InvalidClient,
     /// An answer that does not help. The text is for the operator.
     Unusable(&'static str),
 }
 
 impl TokenFailure {
+    /// The same, where credentials are refused with which they were and what to look at.
+    #[must_use]
+    pub(crate) fn of_client(self, provider: &Provider, context: &Context<'_>) -> Self {
+        match self {
+            Self::InvalidClient => Self::Unusable(client_auth::refused(provider, &context.provider.metadata)),
+            Self::InvalidGrant | Self::Unavailable(_) | Self::Unusable(_) => self,
+        }
+    }
+
     /// As an [`Error`]. What a dead grant means differs between a sign-in and a refresh.
     pub(crate) fn into_error(self, invalid_grant: Error) -> Error {
         match self {
@@ -97,6 +108,7 @@ impl TokenFailure {
                 reason: format!("token endpoint: {why}"),
                 retry_after: RETRY_AFTER,
             },
+            Self::InvalidClient => Error::Provider(format!("token endpoint: {INVALID_CLIENT}")),
             Self::Unusable(why) => Error::Provider(format!("token endpoint: {why}")),
         }
     }
@@ -136,9 +148,8 @@ pub(crate) fn parse_token_response(response: &ProviderResponse) -> Result<TokenR
     let error = match Members::read(&response.body).map(|members| members.error) {
         Some(Member::Text(error)) => error,
         _ if status == StatusCode::UNAUTHORIZED => {
-            return Err(TokenFailure::Unusable(
-                "status 401 without a json `error`; check `client_id`, `client_secret` and `client_auth`",
-            ));
+            // what else could a 401 mean here
+            return Err(TokenFailure::InvalidClient);
         }
         _ => return Err(TokenFailure::Unusable("status 4xx without a json `error`")),
     };
@@ -151,6 +162,7 @@ pub(crate) fn parse_token_response(response: &ProviderResponse) -> Result<TokenR
         // Entra says the second where a user has to do something first: with this grant there will be no
         // more tokens either.
         "invalid_grant" | "interaction_required" if may_end_a_grant => Err(TokenFailure::InvalidGrant),
+        "invalid_client" => Err(TokenFailure::InvalidClient),
         "temporarily_unavailable" | "server_error" | "slow_down" => {
             Err(TokenFailure::Unavailable("the error says to try later"))
         }
@@ -373,12 +385,12 @@ impl<'de> Deserialize<'de> for Member {
     }
 }
 
+/// What is said where nobody knows which credentials they were.
+const INVALID_CLIENT: &str =
+    "invalid_client: our credentials are refused; check `client_id`, `client_secret` and `client_auth`";
+
 /// RFC 6749 §5.2, RFC 8707 §2, RFC 9449 §5 and §8, with what an operator can do about each.
-const ERRORS: [(&str, &str); 8] = [
-    (
-        "invalid_client",
-        "invalid_client: our credentials are refused; check `client_id`, `client_secret` and `client_auth`",
-    ),
+const ERRORS: [(&str, &str); 7] = [
     (
         "invalid_grant",
         "invalid_grant with a status that does not go with it",
@@ -759,7 +771,7 @@ mod tests {
             let outcome = match answer(status, body) {
                 Err(TokenFailure::InvalidGrant) => Is::Dead,
                 Err(TokenFailure::Unavailable(_)) => Is::Unavailable,
-                Err(TokenFailure::Unusable(_)) => Is::Unusable,
+                Err(TokenFailure::Unusable(_) | TokenFailure::InvalidClient) => Is::Unusable,
                 Ok(_) => panic!("{status} {body}: accepted"),
             };
             assert_eq!(outcome, expected, "{status} {body}");

@@ -7,6 +7,7 @@ mod attack_redirects;
 mod attack_sequences;
 mod authorization_request;
 mod authorization_response;
+mod client_auth;
 mod cookies;
 mod cross_site;
 mod duende;

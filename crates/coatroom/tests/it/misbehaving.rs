@@ -187,7 +187,7 @@ fn replica(
     let mut config = config(provider.issuer());
     config.session.storage = storage.clone();
     let settings = provider_of(&mut config);
-    settings.client_secret = Secret::new(CLIENT_SECRET);
+    settings.client_secret = Some(Secret::new(CLIENT_SECRET));
     settings.timeout = Some(timeout);
     let handler = TokenHandler::builder(vec![checked(config)], keys())
         .clock(clock.clone())

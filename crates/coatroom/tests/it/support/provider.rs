@@ -32,6 +32,10 @@ struct Shared {
     rng: aws_lc_rs::rand::SystemRandom,
 }
 
+/// Whether a request comes from the client: by its headers and its form. `x-client-certificate` is the
+/// SHA-256 of the certificate that a listener with TLS was shown.
+pub(crate) type Credentials = Box<dyn FnMut(&HeaderMap, &HashMap<String, String>) -> bool + Send>;
+
 /// What the provider does and has done.
 pub(crate) struct Script {
     issuer: String,
@@ -45,6 +49,8 @@ pub(crate) struct Script {
     pub(crate) refresh_expires_in: Option<u64>,
     /// Whether refresh tokens are issued, and rotated.
     pub(crate) refresh: Rotation,
+    /// How the client authenticates; none: with its secret, by basic.
+    pub(crate) credentials: Option<Credentials>,
     /// What the token endpoint does instead of its work.
     pub(crate) token_fault: Option<Fault>,
     /// Whether discovery answers 503.
@@ -135,6 +141,7 @@ impl ScriptedProvider {
             counter: 0,
             expires_in: Some(300),
             refresh: Rotation::Rotate,
+            credentials: None,
             token_fault: None,
             discovery_down: false,
             discovery_silent: false,
@@ -162,17 +169,47 @@ impl ScriptedProvider {
             key: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key"),
             rng: aws_lc_rs::rand::SystemRandom::new(),
         });
-        let router = axum::Router::new()
-            .route("/.well-known/openid-configuration", get(discovery))
-            .route("/jwks", get(jwks))
-            .route("/token", post(token))
-            .route("/revoke", post(revoke))
-            .route("/par", post(front::push))
-            // of an issuer with a path, or wherever a test wants it
-            .fallback(discovery_elsewhere)
-            .with_state(Arc::clone(&shared));
+        let router = router(&shared);
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { issuer, shared }
+    }
+
+    /// The same provider once more, over TLS; the origin for its aliases. Stops with the test's runtime.
+    pub(crate) async fn listen_with_tls(&self, config: rustls::ServerConfig) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let router = router(&self.shared);
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let (acceptor, router) = (acceptor.clone(), router.clone());
+                tokio::spawn(async move {
+                    // whoever shows no good certificate gets no further
+                    let Ok(stream) = acceptor.accept(socket).await else {
+                        return;
+                    };
+                    let shown = stream.get_ref().1.peer_certificates();
+                    let shown = shown.and_then(<[_]>::first).map_or_else(String::new, |der| {
+                        URL_SAFE_NO_PAD.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der))
+                    });
+                    let router = router.layer(axum::middleware::map_request(
+                        move |mut request: axum::extract::Request| {
+                            let shown = shown.parse().expect("base64 is a header value");
+                            request.headers_mut().insert("x-client-certificate", shown);
+                            std::future::ready(request)
+                        },
+                    ));
+                    let service = hyper_util::service::TowerToHyperService::new(router);
+                    let io = hyper_util::rt::TokioIo::new(stream);
+                    let server = hyper::server::conn::http1::Builder::new();
+                    // a client that goes away is no failure of the test
+                    let _ = server.serve_connection(io, service).await;
+                });
+            }
+        });
+        format!("https://localhost:{port}")
     }
 
     pub(crate) fn set_clock(&self, clock: Arc<ManualClock>) {
@@ -251,6 +288,18 @@ impl ScriptedProvider {
     }
 }
 
+fn router(shared: &Arc<Shared>) -> axum::Router {
+    axum::Router::new()
+        .route("/.well-known/openid-configuration", get(discovery))
+        .route("/jwks", get(jwks))
+        .route("/token", post(token))
+        .route("/revoke", post(revoke))
+        .route("/par", post(front::push))
+        // of an issuer with a path, or wherever a test wants it
+        .fallback(discovery_elsewhere)
+        .with_state(Arc::clone(shared))
+}
+
 async fn discovery(State(shared): State<Arc<Shared>>) -> Response {
     let silent = shared
         .state
@@ -326,8 +375,14 @@ async fn token(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Stri
     answer.into_response()
 }
 
-async fn revoke(State(shared): State<Arc<Shared>>, body: String) -> StatusCode {
+async fn revoke(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: String) -> StatusCode {
     let mut script = shared.state.lock().expect("no test panicked here");
+    let form = url::form_urlencoded::parse(body.as_bytes())
+        .into_owned()
+        .collect();
+    if script.credentials.is_some() && !script.knows(&headers, &form) {
+        return StatusCode::UNAUTHORIZED;
+    }
     for (name, value) in url::form_urlencoded::parse(body.as_bytes()) {
         if name == "token" {
             script.revoked.push(value.clone().into_owned());
@@ -346,7 +401,7 @@ impl Script {
         headers: &HeaderMap,
         form: &HashMap<String, String>,
     ) -> (u16, Value) {
-        if !is_our_client(headers) {
+        if !self.knows(headers, form) {
             return (401, json!({"error": "invalid_client"}));
         }
         let invalid_grant = (400, json!({"error": "invalid_grant"}));
@@ -392,6 +447,13 @@ impl Script {
             }
             _ => (400, json!({"error": "unsupported_grant_type"})),
         }
+    }
+
+    fn knows(&mut self, headers: &HeaderMap, form: &HashMap<String, String>) -> bool {
+        if let Some(credentials) = &mut self.credentials {
+            return credentials(headers, form);
+        }
+        is_our_client(headers)
     }
 
     fn kill_all(&mut self) {
