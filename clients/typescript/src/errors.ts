@@ -51,6 +51,8 @@ export type ServerErrorCode =
   | "store_unavailable"
   /** 503: too many calls of this route are under way; `retryAfter` says when to come again. */
   | "upstream_busy"
+  /** 503: the API took nothing of the call and wants it once more; `retryAfter` says when. */
+  | "upstream_retry"
   /** 504: the API did not answer in time. */
   | "upstream_timeout";
 

@@ -60,6 +60,7 @@ fn summary(file: &Path, loaded: &Loaded) -> Result<String, fmt::Error> {
         registration(&mut out, application)?;
         routes::routes(&mut out, application)?;
         upstreams::addresses(&mut out, application)?;
+        upstreams::names(&mut out, application)?;
         routes::limits(&mut out, application)?;
         upstreams::settings(&mut out, application)?;
         clients::rate_limits(&mut out, application)?;
@@ -210,6 +211,12 @@ fn parties_of(provider: &Provider, claims: String) -> Vec<(&'static str, String)
         ),
         ("client certificate", certificate(provider)),
         ("scopes", provider.scopes.join(" ")),
+        (
+            "access tokens",
+            provider.dpop.map_or_else(String::new, |algorithm| {
+                format!("bound to a key of each session (DPoP, {})", algorithm.alg())
+            }),
+        ),
         ("fixed parameters", fixed.join(" ")),
         ("the SPA may add", provider.allowed_parameters.join(" ")),
         ("resources", provider.authorization.resource.join(" ")),

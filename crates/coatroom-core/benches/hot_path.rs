@@ -3,7 +3,8 @@
 //!
 //! Two ways to ask. Without arguments Criterion measures times. With `count TOKEN CALLS` it only
 //! makes so many calls, and with `prepare TOKEN CALLS` everything but the calls: under a counter of
-//! instructions the difference is what the calls cost (`bench/instructions.js`). Key, randomness and
+//! instructions the difference is what the calls cost (`bench/instructions.js`). A token's name with
+//! `/ES256` or `/EdDSA` behind it is one that is bound to a key (RFC 9449). Key, randomness and
 //! time are fixed, so the counts are the same at each run. It opens no socket and reads no clock.
 
 use std::hint::black_box;
@@ -21,6 +22,7 @@ use coatroom_core::guard::{self, Cors};
 use coatroom_core::handler::Handler;
 use coatroom_core::head::Head;
 use coatroom_core::headers::{self, ClientFacts};
+use coatroom_core::oauth::dpop::{DPOP, Unaddressed};
 use coatroom_core::rng::Rng;
 use coatroom_core::route::{self, Resolved, Target};
 use coatroom_core::seal::{KeyRing, MasterKey};
@@ -32,6 +34,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 /// The access tokens: short and opaque, a usual JWT, and one that needs two cookies.
 const TOKENS: [&str; 3] = ["43b", "1.2k", "3.5k"];
 const NOW: UnixTime = UnixTime(1_800_000_000);
+/// As long as those of common servers.
+const NONCE: &str = "eyJ7S_zG.eyJH0-Z.HX4w-7v";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -103,6 +107,27 @@ fn times() {
         });
         group.finish();
     }
+    for algorithm in ["ES256", "EdDSA"] {
+        let shop = Shop::new(&format!("1.2k/{algorithm}"));
+        let mut group = criterion.benchmark_group("hot path");
+        for (name, remembers) in [
+            ("whole call with a proof", false),
+            ("whole call with a proof, the cookie opened before", true),
+        ] {
+            group.bench_function(BenchmarkId::new(name, algorithm), |bencher| {
+                let mut memo = AnchorMemo::default();
+                bencher.iter_batched_ref(
+                    || (shop.request.clone(), shop.answer.clone()),
+                    |(request, answer)| match remembers {
+                        true => shop.call(request, answer, &mut memo),
+                        false => shop.call(request, answer, &mut AnchorMemo::default()),
+                    },
+                    BatchSize::SmallInput,
+                );
+            });
+        }
+        group.finish();
+    }
     let shop = Shop::new("43b");
     let rules = shop
         .decide(&shop.request)
@@ -141,10 +166,15 @@ impl Shop {
         let cookies = Cookies::new(id, path, &application.callback).expect("a good path");
         let handler = Handler::new(Arc::clone(&application), Arc::clone(&keys)).expect("a good path");
 
+        let (token, algorithm) = match token.split_once('/') {
+            Some((token, algorithm)) => (token, Some(algorithm)),
+            None => (token, None),
+        };
         let (token, packed) = token_of(token);
+        let scheme = if algorithm.is_some() { "DPoP" } else { "Bearer" };
         let lines = cookies.seal(
             Kind::Access,
-            &anchor(&packed),
+            &anchor(&packed, algorithm),
             Duration::from_secs(3600),
             &keys,
             &Jar::new([]),
@@ -175,7 +205,7 @@ impl Shop {
         let sent = request.get(header::AUTHORIZATION).expect("a token goes upstream");
         assert_eq!(
             sent.as_bytes(),
-            format!("Bearer {token}").as_bytes(),
+            format!("{scheme} {token}").as_bytes(),
             "the session's token"
         );
         assert!(!request.contains_key(header::COOKIE), "no cookie goes upstream");
@@ -209,7 +239,12 @@ impl Shop {
             .api(route, &head, NOW, memo, None)
             .expect("signed in");
         let mut decision = outcome.decided().expect("no store");
-        self.clean(&mut decision, request);
+        let proofs = self.clean(&mut decision, request);
+        if let Some(proofs) = proofs {
+            let proofs = proofs.at(application, route, "/api/orders").expect("one address");
+            let proof = proofs.proof(&Method::GET, Some(NONCE), NOW, &mut Fixed);
+            request.insert(DPOP, proof.expect("it signs"));
+        }
         let rules = decision.response_rules(route, cors);
         headers::clean_response(answer, StatusCode::OK, &rules);
     }
@@ -221,13 +256,13 @@ impl Shop {
         outcome.expect("signed in").decided().expect("no store")
     }
 
-    fn clean(&self, decision: &mut Decision<'_>, request: &mut HeaderMap) {
+    fn clean(&self, decision: &mut Decision<'_>, request: &mut HeaderMap) -> Option<Unaddressed> {
         let client = ClientFacts {
             address: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7))),
         };
         let route = &self.application.routes[0];
         let written = decision.write_request(request, &self.application, route, &client);
-        written.expect("the token fits into a header");
+        written.expect("the token fits into a header")
     }
 }
 
@@ -256,16 +291,24 @@ fn raw(token: &str) -> (String, Vec<u8>) {
     (token.to_owned(), [&[0], token.as_bytes()].concat())
 }
 
-/// The record of an anchor: see `session.rs`.
-fn anchor(packed: &[u8]) -> Vec<u8> {
+/// The record of an anchor: see `session.rs`, and for the key `seal/proof_key.rs`.
+fn anchor(packed: &[u8], algorithm: Option<&str>) -> Vec<u8> {
     let mut record = minicbor::Encoder::new(Vec::new());
     record
-        .array(4)
+        .array(if algorithm.is_some() { 12 } else { 4 })
         .and_then(|record| record.bytes(&[7; 16]))
         .and_then(|record| record.u64(NOW.0.saturating_add(40_000)))
         .and_then(|record| record.u64(NOW.0.saturating_add(300)))
         .and_then(|record| record.bytes(packed))
         .expect("writing into a vector cannot fail");
+    if let Some(algorithm) = algorithm {
+        for _ in 4..11 {
+            record.null().expect("writing into a vector cannot fail");
+        }
+        let mut key = [0x5a; 33];
+        key[0] = if algorithm == "ES256" { 1 } else { 2 };
+        record.bytes(&key).expect("writing into a vector cannot fail");
+    }
     record.into_writer()
 }
 

@@ -50,6 +50,7 @@ pub use limits::{
 };
 pub use policy::policy_weaknesses;
 pub use preset::{Filled, Preset};
+pub use provider::DpopAlgorithm;
 pub use store::{SessionStorage, StoreConfig, StoreKind, StoreSettings, StoreTransport};
 pub use tenants::Tenants;
 pub use upstream::{
@@ -126,6 +127,9 @@ pub struct ProviderConfig {
     pub logout_token_without_exp: bool,
     /// What this provider does and others don't; default nothing.
     pub habits: HabitsConfig,
+    /// Binds each session's tokens to a key of its own (RFC 9449), which signs with this algorithm:
+    /// `ES256` or `EdDSA`; default: they are bearer tokens.
+    pub dpop: Option<String>,
 }
 
 /// Session limits as written.
@@ -170,6 +174,8 @@ pub struct RouteConfig {
     pub timeout: Option<Duration>,
     /// How the upstream is reached, and what its calls are allowed.
     pub upstream: UpstreamConfig,
+    /// What the API takes for its own address, in place of that in `target`: for proofs of possession.
+    pub public_url: Option<String>,
     /// How often it may be called; default: no limit.
     pub rate_limit: Option<RouteLimitConfig>,
     /// Whether the upstream also gets `Forwarded` (RFC 7239), beside `X-Forwarded-*`.
@@ -263,6 +269,7 @@ impl ProviderConfig {
             timeout: None,
             logout_token_without_exp: false,
             habits: HabitsConfig::default(),
+            dpop: None,
         }
     }
 }
@@ -283,6 +290,7 @@ impl RouteConfig {
             connect_timeout: None,
             timeout: None,
             upstream: UpstreamConfig::default(),
+            public_url: None,
             rate_limit: None,
             forwarded: false,
             require: None,
@@ -373,6 +381,8 @@ pub struct Provider {
     pub logout_token_without_exp: bool,
     /// What this provider does and others don't.
     pub habits: Habits,
+    /// Whether the tokens of sessions that begin now are bound to a key, and what it signs with.
+    pub dpop: Option<DpopAlgorithm>,
 }
 
 /// Session limits, checked. Its storage may hold a password: no `Debug`.
@@ -417,6 +427,8 @@ pub struct Route {
     pub timeout: Duration,
     /// What its calls are allowed beyond that.
     pub limits: CallLimits,
+    /// What the API takes for its own address, if that is another than the upstream's.
+    pub public_url: Option<Url>,
     /// How often it may be called.
     pub rate_limit: Option<RouteLimit>,
     /// What it demands of a session beyond being there.
@@ -566,6 +578,7 @@ pub(crate) mod testing {
             connect_timeout: None,
             timeout: None,
             upstream: UpstreamConfig::default(),
+            public_url: None,
             rate_limit: None,
             forwarded: false,
             require: None,

@@ -130,6 +130,10 @@ pub enum Error {
     /// The route has as many calls under way as it may have (`max_concurrent`).
     #[error("the route has `max_concurrent` calls under way")]
     UpstreamBusy,
+    /// It wants another nonce in the proof of a call that cannot be sent once more (RFC 9449 §9). The
+    /// next call has it.
+    #[error("the upstream wants a new dpop nonce, and the call cannot be sent once more")]
+    UpstreamNonce,
     /// The folder with the application's files cannot be read.
     #[error("the folder of `static` cannot be read: {0}")]
     FilesUnavailable(String),
@@ -398,6 +402,15 @@ impl Error {
                     "upstream_busy",
                     "too many calls of this API are under way",
                     Info,
+                )
+            },
+            Self::UpstreamNonce => Answer {
+                retry_after: Some(BUSY_RETRY_AFTER),
+                ..answer(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "upstream_retry",
+                    "the API took nothing of this call and wants it once more",
+                    Debug,
                 )
             },
             Self::FilesUnavailable(_) => answer(

@@ -7,6 +7,7 @@
 //! file never looks at `Host`, which a shell sets with the upstream's authority, nor at bodies.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use url::Url;
@@ -16,7 +17,9 @@ use crate::cookie::{is_ours, sets_ours};
 use crate::error::Error;
 use crate::guard::{Cors, TrustedRequest};
 use crate::head::Single;
+use crate::oauth::dpop::{BoundToken, Unaddressed};
 use crate::packed::unpack_behind;
+use crate::seal::ProofKey;
 use crate::secret::Secret;
 
 mod cache;
@@ -267,40 +270,62 @@ pub(crate) fn vary(headers: &mut HeaderMap, name: &str, value: HeaderValue) {
     }
 }
 
-/// The credentials of a forwarded request: `Bearer` and the token (RFC 6750 §2.1).
+/// The credentials of a forwarded request: `Bearer` and the token (RFC 6750 §2.1), or `DPoP` and one
+/// that is bound to a key (RFC 9449 §7.1).
 ///
 /// One of the two places where a token is exposed.
 #[derive(Clone)]
-pub struct Authorization(Option<HeaderValue>);
+pub struct Authorization {
+    value: Option<HeaderValue>,
+    /// The key that the token is bound to, if it is.
+    bound: Option<Arc<BoundToken>>,
+}
 
 impl Authorization {
     /// The credentials for a token.
     pub fn bearer(token: &Secret) -> Self {
-        Self::of(["Bearer ", token.expose()].concat().into_bytes())
+        Self::of(["Bearer ", token.expose()].concat().into_bytes(), BEARER)
     }
 
     /// Those for a packed token, if these bytes are one.
     pub(crate) fn unpack(packed: &[u8]) -> Option<Self> {
-        let mut text = unpack_behind(b"Bearer ", packed)?;
-        Some(Self::of(std::mem::take(&mut *text)))
+        let mut text = unpack_behind(BEARER, packed)?;
+        Some(Self::of(std::mem::take(&mut *text), BEARER))
     }
 
-    fn of(text: Vec<u8>) -> Self {
+    /// Those for a packed token that is bound to a key, if the bytes are a token and a key.
+    pub(crate) fn unpack_bound(packed: &[u8], key: &ProofKey) -> Option<Self> {
+        let mut text = unpack_behind(DPOP, packed)?;
+        let bound = BoundToken::new(key, text.get(DPOP.len()..)?)?;
+        let authorization = Self::of(std::mem::take(&mut *text), DPOP);
+        Some(Self {
+            bound: Some(bound),
+            ..authorization
+        })
+    }
+
+    /// What makes the proofs that have to go with it, where the token is bound to a key.
+    pub(crate) fn proofs(&self) -> Option<Unaddressed> {
+        self.bound.clone().map(Unaddressed::of)
+    }
+
+    fn of(text: Vec<u8>, scheme: &[u8]) -> Self {
         // Without an early end the loop becomes vector instructions: tokens are long.
-        let token = text.get(b"Bearer ".len()..).unwrap_or_default();
+        let token = text.get(scheme.len()..).unwrap_or_default();
         let graphic = token.iter().fold(true, |good, b| good & b.is_ascii_graphic());
-        if token.is_empty() || !graphic {
-            return Self(None);
+        let good = !token.is_empty() && graphic;
+        let value = good.then(|| HeaderValue::try_from(text).ok()).flatten();
+        Self {
+            value: value.map(|mut value| {
+                value.set_sensitive(true);
+                value
+            }),
+            bound: None,
         }
-        let value = HeaderValue::try_from(text).ok();
-        Self(value.map(|mut value| {
-            value.set_sensitive(true);
-            value
-        }))
     }
 
     fn into_value(self) -> Result<HeaderValue, Error> {
-        self.0.ok_or_else(|| {
+        self.value.ok_or_else(|| {
             Error::Provider("the access token has characters that no header can carry".to_owned())
         })
     }
@@ -438,6 +463,12 @@ fn remove_where(headers: &mut HeaderMap, mut doomed: impl FnMut(&HeaderName) -> 
         }
     }
 }
+
+/// The scheme of a token that whoever has it may use.
+const BEARER: &[u8] = b"Bearer ";
+
+/// The scheme of one that is bound to a key.
+const DPOP: &[u8] = b"DPoP ";
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

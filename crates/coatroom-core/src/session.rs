@@ -15,7 +15,7 @@ use crate::config::{AppId, SessionLimits};
 use crate::headers::Authorization;
 use crate::packed::{pack, unpack};
 use crate::rng::{Rng, random};
-use crate::seal::{Handle, digest8};
+use crate::seal::{Handle, PROOF_KEY, ProofKey, digest8};
 use crate::secret::Secret;
 use crate::store::{MarkKey, RecordKey, RecordVersion};
 use crate::time::UnixTime;
@@ -73,6 +73,8 @@ pub(crate) struct Session {
     pub(crate) tokens: Tokens,
     /// How and when the user authenticated, as far as the provider ever said.
     pub(crate) authentication: Authentication,
+    /// What its access tokens are bound to; none where they are bearer tokens. It never changes.
+    pub(crate) proof_key: Option<ProofKey>,
     /// Where it is kept, if that is a store.
     pub(crate) kept: Option<Kept>,
 }
@@ -186,6 +188,8 @@ impl Session {
                 .and_then(|facts| facts.at_provider)
                 .map(|key| ByteArray::from(key.0)),
             assurance: assurance.as_deref().map(bytes),
+            // beside the token only: a stored session's is beside its token, too
+            proof_key: self.kept.is_none().then(|| self.proof_key_bytes()).flatten(),
         })
     }
 
@@ -223,7 +227,12 @@ impl Session {
             renewals: self.kept.as_ref().map_or(0, |kept| kept.renewals),
             idle: limits.idle.as_secs(),
             assurance: assurance.as_deref().map(bytes),
+            proof_key: self.proof_key_bytes(),
         })
+    }
+
+    fn proof_key_bytes(&self) -> Option<ByteArray<PROOF_KEY>> {
+        self.proof_key.as_ref().map(|key| ByteArray::from(*key.bytes()))
     }
 
     /// The session cookie's plaintext: everything but the access token.
@@ -240,6 +249,7 @@ impl Session {
             refresh_token: refresh_token.as_ref().map(|packed| bytes(packed)),
             id_token: bytes(&id_token),
             refresh_expires_at: self.tokens.refresh_expires_at.map(|at| at.0),
+            proof_key: self.proof_key_bytes(),
             scope: self.tokens.scope.clone(),
             acr: self.authentication.acr.clone(),
             auth_time: self.authentication.auth_time.map(|at| at.0),
@@ -293,6 +303,7 @@ impl Session {
                 acr: record.acr,
                 auth_time: record.auth_time.map(UnixTime),
             },
+            proof_key: record.proof_key.map(|key| ProofKey::from_bytes(*key)),
         })
     }
 }
@@ -336,7 +347,7 @@ impl ApiAnchor {
             honoured_until: UnixTime(record.honoured_until),
             holds: match record.handle {
                 Some(handle) => Holds::Handle(Handle::from_bytes(*handle)),
-                None => Holds::Token(Authorization::unpack(record.access_token)?),
+                None => Holds::Token(authorization(record.access_token, record.proof_key)?),
             },
             assurance: record
                 .assurance
@@ -391,10 +402,18 @@ impl AccessPart {
             ends_at: UnixTime(record.ends_at),
             access_expires_at: UnixTime(record.access_expires_at),
             refresh_at: UnixTime(record.refresh_at),
-            authorization: Authorization::unpack(record.access_token)?,
+            authorization: authorization(record.access_token, record.proof_key)?,
             idle: Duration::from_secs(record.idle),
             assurance: record.assurance.and_then(|known| Assurance::decode(known)),
         })
+    }
+}
+
+/// The credentials of a packed token, with the key that it is bound to, if it is.
+fn authorization(packed: &[u8], key: Option<ByteArray<PROOF_KEY>>) -> Option<Authorization> {
+    match key {
+        None => Authorization::unpack(packed),
+        Some(key) => Authorization::unpack_bound(packed, &ProofKey::from_bytes(*key)),
     }
 }
 
@@ -460,6 +479,8 @@ struct AnchorRecord<'a> {
     at_provider: Option<ByteArray<32>>,
     #[b(8)]
     assurance: Option<&'a ByteSlice>,
+    #[n(11)]
+    proof_key: Option<ByteArray<PROOF_KEY>>,
 }
 
 impl AnchorRecord<'_> {
@@ -488,7 +509,9 @@ struct AccessPartRecord<'a> {
     renewals: u64,
     #[n(6)]
     idle: u64,
-    #[b(7)]
+    #[n(7)]
+    proof_key: Option<ByteArray<PROOF_KEY>>,
+    #[b(8)]
     assurance: Option<&'a ByteSlice>,
 }
 
@@ -513,10 +536,12 @@ struct SessionRecord<'a> {
     #[n(8)]
     refresh_expires_at: Option<u64>,
     #[n(9)]
-    scope: Option<String>,
+    proof_key: Option<ByteArray<PROOF_KEY>>,
     #[n(10)]
-    acr: Option<String>,
+    scope: Option<String>,
     #[n(11)]
+    acr: Option<String>,
+    #[n(12)]
     auth_time: Option<u64>,
 }
 
@@ -567,6 +592,7 @@ mod tests {
                 id_token: Secret::new("aGVhZA.Ym9keQ.c2ln"),
                 scope: None,
             },
+            proof_key: None,
             kept: None,
         }
     }
@@ -624,6 +650,7 @@ mod tests {
             max_age: None,
             scope: None,
             records: Vec::new(),
+            proof_key: None,
         }
     }
 
@@ -718,6 +745,76 @@ mod tests {
         );
         // and one that leads there is written as it was
         assert_eq!(*logout.encode(), bytes(record));
+    }
+
+    /// What this version writes of sessions with a key. Those without one are as they were.
+    #[test]
+    fn a_sessions_key_is_beside_its_token_and_beside_its_refresh_token() {
+        let key = || ProofKey::from_bytes(*b"\x02the seed of a key for the tests.");
+        let bound = Session {
+            proof_key: Some(key()),
+            ..session(Some("refresh"))
+        };
+        let hex = |encoded: &[u8]| -> String { encoded.iter().map(|byte| format!("{byte:02x}")).collect() };
+        let tail = "5821027468652073656564206f662061206b657920666f72207468652074657374732e";
+        for (name, encoded, published) in [
+            (
+                "anchor",
+                bound.encode_anchor(&limits(), None, None),
+                "8c50070707070707070707070707070707071a000feb001a000f436c4e006f70617175652d616363657373f6f6f6f6f6f6f6",
+            ),
+            (
+                "session",
+                bound.encode_session(),
+                "8a50070707070707070707070707070707071a000f42401a000f42401a000f42404803030303030303031a000f436c4800726566726573684e03046865616404626f64797369671a001093c0",
+            ),
+        ] {
+            assert_eq!(hex(&encoded), [published, tail].concat(), "{name}");
+        }
+        let anchor = Anchor::decode(&bound.encode_anchor(&limits(), None, None)).expect("decodes");
+        let joined = Session::join(&anchor, &bound.encode_session()).expect("joins");
+        assert_eq!(joined.proof_key.expect("a key").bytes(), key().bytes());
+        // whoever only has a proxy's key can put another into an anchor, and the agent does not look at it
+        let joined = Session::join(&anchor, &session(Some("refresh")).encode_session()).expect("joins");
+        assert!(joined.proof_key.is_none());
+        let plain = session(None);
+        assert!(matches!(
+            ApiAnchor::decode(&plain.encode_anchor(&limits(), None, None)).expect("decodes").holds,
+            Holds::Token(authorization) if authorization.proofs().is_none()
+        ));
+        assert!(matches!(
+            ApiAnchor::decode(&bound.encode_anchor(&limits(), None, None)).expect("decodes").holds,
+            Holds::Token(authorization) if authorization.proofs().is_some()
+        ));
+        let part = AccessPart::decode(&bound.encode_access_part(&limits(), None)).expect("decodes");
+        assert!(part.authorization.proofs().is_some());
+        let login = LoginTransaction {
+            proof_key: Some(key()),
+            ..login()
+        };
+        let decoded = LoginTransaction::decode(&login.encode()).expect("a sign-in");
+        assert_eq!(decoded.proof_key.expect("a key").bytes(), key().bytes());
+    }
+
+    #[test]
+    fn a_stored_sessions_anchor_has_no_key() {
+        let kept = Session {
+            proof_key: ProofKey::generate(crate::config::DpopAlgorithm::Es256).ok(),
+            kept: Some(Kept {
+                handle: Handle::from_bytes([5; 32]),
+                version: RecordVersion(1),
+                renewals: 0,
+            }),
+            ..session(None)
+        };
+        let without = Session {
+            proof_key: None,
+            ..kept.clone()
+        };
+        assert_eq!(
+            kept.encode_anchor(&limits(), None, None),
+            without.encode_anchor(&limits(), None, None)
+        );
     }
 
     #[test]

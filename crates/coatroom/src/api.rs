@@ -14,6 +14,7 @@ use coatroom_core::flow::{AgentResponse, KnownSession, Outcome, Refusal};
 use coatroom_core::guard::{self, Class, Cors, Navigation};
 use coatroom_core::head::Head;
 use coatroom_core::headers::{self, ClientFacts, ResponseRules};
+use coatroom_core::oauth::dpop::{DPOP, is_nonce_challenge};
 use coatroom_core::route::{self, Endpoint, Resolved, Target as PathAndQuery};
 use coatroom_core::session::metadata::PublicSessionId;
 use http::request::Parts;
@@ -21,6 +22,7 @@ use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 
 use crate::agent::{self, AgentCall};
+use crate::dpop::DpopSigner;
 use crate::extensions::{Matched, Peer, RequestId, Session};
 use crate::grpc;
 use crate::handler::{Agent, App, Role};
@@ -64,6 +66,8 @@ pub struct Passed {
     route: usize,
     rules: ResponseRules,
     reader: Reader,
+    /// Where the token that was attached is bound to a key.
+    signer: Option<DpopSigner>,
 }
 
 /// One request and its answer, as far as counting and logging go.
@@ -142,13 +146,14 @@ impl Snapshot {
                     Ok(Admitted::LookUp(parts, lookup)) => {
                         Passage::LookUp(Request::from_parts(*parts, body), lookup)
                     }
-                    Ok(Admitted::Passes(parts, rules)) => Passage::Inner(
+                    Ok(Admitted::Passes(parts, rules, signer)) => Passage::Inner(
                         Request::from_parts(parts, body),
                         Passed {
                             exchange,
                             route: index,
                             rules,
                             reader,
+                            signer,
                         },
                     ),
                     Err(error) => Passage::Answer(exchange.refuse(&error, reader.unless_person())),
@@ -223,7 +228,20 @@ impl Snapshot {
         let session = || decision.session().map(|session| session.id);
         app.rate_limits
             .check_route_by_session(application, index, session, &client, elapsed)?;
-        decision.write_request(&mut parts.headers, application, route, &client)?;
+        let token = decision.write_request(&mut parts.headers, application, route, &client)?;
+        let signer = match token {
+            None => None,
+            Some(token) => {
+                let proofs = token.at(application, route, uri.path())?;
+                let signer = DpopSigner::new(proofs, &exchange.snapshot, app.index, index);
+                // what becomes of a WebSocket's handshake on the way is the upstream's business
+                let method = Some(&parts.method).filter(|method| **method != Method::CONNECT);
+                let proof = signer.proof(method.unwrap_or(&Method::GET))?;
+                parts.headers.insert(DPOP, proof);
+                parts.extensions.insert(signer.clone());
+                Some(signer)
+            }
+        };
         parts.headers.insert(X_REQUEST_ID, exchange.id.header());
         if let Some(facts) = decision.session() {
             parts.extensions.insert(Session::of(&facts));
@@ -238,7 +256,7 @@ impl Snapshot {
         });
         parts.uri = uri;
         let rules = decision.response_rules(route, exchange.cors.clone());
-        Ok(Admitted::Passes(parts, rules))
+        Ok(Admitted::Passes(parts, rules, signer))
     }
 }
 
@@ -249,7 +267,7 @@ impl Snapshot {
 )]
 enum Admitted {
     /// It may go on.
-    Passes(Parts, ResponseRules),
+    Passes(Parts, ResponseRules, Option<DpopSigner>),
     /// It is as it came, and has to wait for this.
     LookUp(Box<Parts>, LookUpFuture),
 }
@@ -345,6 +363,26 @@ where
 }
 
 impl Passed {
+    /// Whether the answer is for the client; else why not. Challenges to us are not: a client would
+    /// take them for its own session's end.
+    pub(crate) fn judge<R>(&self, response: &Response<R>) -> Result<(), Error> {
+        let Some(signer) = &self.signer else {
+            return Ok(());
+        };
+        let (status, headers) = (response.status(), response.headers());
+        match (
+            signer.wants_another_proof(status, headers),
+            is_nonce_challenge(status, headers),
+        ) {
+            (false, false) => Ok(()),
+            // the next call has it
+            (true, _) => Err(Error::UpstreamNonce),
+            (false, true) => Err(Error::UpstreamUnavailable(
+                "it wants a dpop nonce, and gives none that can be used".to_owned(),
+            )),
+        }
+    }
+
     pub(crate) fn clean<R>(self, mut response: Response<R>) -> Response<R> {
         let status = response.status();
         headers::clean_response(response.headers_mut(), status, &self.rules);

@@ -23,6 +23,7 @@ use coatroom_core::time::UnixTime;
 use tokio::runtime::Handle;
 
 use crate::clock::{Clock, SystemClock};
+use crate::dpop::ApiNonces;
 use crate::flights::Flights;
 use crate::outage::Outage;
 use crate::provider::{Health, Provider, SetupError};
@@ -67,6 +68,7 @@ pub(crate) struct Shared {
     pub(crate) control: Handle,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ends: SessionEnds,
+    pub(crate) nonces: ApiNonces,
     pub(crate) unfinished: Unfinished,
     pub(crate) telemetry: Telemetry,
     /// Who may say for whom it asks.
@@ -408,6 +410,7 @@ impl Shared {
             None => Telemetry::new(labels),
         };
         Ok(Self {
+            nonces: ApiNonces::new(apps.iter().map(|app| app.application().routes.len())),
             apps,
             control,
             clock,

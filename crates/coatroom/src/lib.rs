@@ -58,7 +58,8 @@
 //! ```
 //!
 //! The session is in the request's extensions: [`Session`] where a token is attached, beside
-//! [`Matched`] (application and route). The request's id is in its `x-request-id`.
+//! [`Matched`] (application and route). The request's id is in its `x-request-id`. Where sessions have a
+//! key (`provider.dpop`) there is a [`DpopSigner`] as well, for a service that sends the request on.
 //!
 //! # AWS Lambda
 //!
@@ -87,6 +88,7 @@
 mod agent;
 mod api;
 pub mod clock;
+mod dpop;
 pub mod examine;
 pub mod extensions;
 mod flights;
@@ -113,6 +115,7 @@ pub mod upstream;
 
 pub use api::Passed;
 pub use coatroom_core::{config, peers, seal, secret};
+pub use dpop::DpopSigner;
 pub use extensions::{Matched, Peer, RequestId, Session, SessionId};
 pub use handler::{BuildError, Builder, Keys, TokenHandler};
 pub use respond::ERROR_HEADER;

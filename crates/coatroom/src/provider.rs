@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use coatroom_core::config;
 use coatroom_core::error::Error;
-use coatroom_core::oauth::{JwkSet, Metadata, ProviderSnapshot};
+use coatroom_core::oauth::{JwkSet, Metadata, ProviderSnapshot, dpop};
 use coatroom_core::step::{Context, MAX_RESPONSE, ProviderRequest, ProviderResponse, Reply, Step};
 use coatroom_core::time::UnixTime;
 use http::header::{ACCEPT, CONTENT_TYPE, DATE, LOCATION};
@@ -88,6 +88,8 @@ struct State {
     key_fetches: VecDeque<UnixTime>,
     /// How many attempts to fetch something have ended, well or not.
     attempts: u64,
+    /// The newest nonce that it gave for DPoP proofs.
+    dpop_nonce: Option<Arc<str>>,
 }
 
 /// The last attempt failed, and so did `count - 1` before it.
@@ -212,10 +214,11 @@ impl Provider {
         state.attempts = state.attempts.wrapping_add(1);
         match outcome {
             Ok(keys) => {
-                let renewed = Arc::new(ProviderSnapshot {
-                    keys: Arc::new(keys),
-                    ..(*current).clone()
-                });
+                let mut renewed = (*current).clone();
+                renewed.keys = Arc::new(keys);
+                // or what was learned meanwhile is lost
+                renewed.live.dpop_nonce.clone_from(&state.dpop_nonce);
+                let renewed = Arc::new(renewed);
                 if let Some((snapshot, _)) = &mut state.snapshot {
                     *snapshot = Arc::clone(&renewed);
                 }
@@ -269,7 +272,12 @@ impl Provider {
         loop {
             let (reply, continuation) = match step {
                 Step::Done(value) => return Ok(value),
-                Step::Send(request, continuation) => (self.send(request).await, continuation),
+                Step::Send(request, continuation) => {
+                    let reply = self.send(request).await;
+                    // with what the answer taught
+                    snapshot = snapshot.map(|before| self.snapshot_or(&before));
+                    (reply, continuation)
+                }
                 Step::FetchKeys(continuation) => {
                     // beyond the limit it is the keys that are there: what was answered already,
                     // maybe the only good refresh token, must not wait for others' look-ups
@@ -376,7 +384,8 @@ impl Shared {
         let mut state = self.state();
         state.attempts = state.attempts.wrapping_add(1);
         match outcome {
-            Ok(snapshot) => {
+            Ok(mut snapshot) => {
+                snapshot.live.dpop_nonce.clone_from(&state.dpop_nonce);
                 let snapshot = Arc::new(snapshot);
                 state.snapshot = Some((Arc::clone(&snapshot), now.plus(FRESH)));
                 state.failure = None;
@@ -443,8 +452,15 @@ impl Shared {
     }
 
     async fn send(&self, client: &reqwest::Client, request: ProviderRequest) -> Reply {
+        // what is fetched may be anywhere, on another server with nonces of its own
+        let is_post = request.method == Method::POST;
         match self.answer(client, request).await {
-            Ok((response, _)) => Reply::Response(response),
+            Ok((response, _)) => {
+                if is_post {
+                    self.state().learn(response.dpop_nonce.as_deref());
+                }
+                Reply::Response(response)
+            }
             Err(why) => Reply::Unreachable(why),
         }
     }
@@ -489,7 +505,7 @@ async fn exchange(
     let (status, content_type) = (response.status(), content_type.map(str::to_owned));
     let dpop_nonce = response
         .headers()
-        .get(DPOP_NONCE)
+        .get(dpop::DPOP_NONCE)
         .and_then(|value| value.to_str().ok());
     let dpop_nonce = dpop_nonce.map(str::to_owned);
     let mut answer = ProviderResponse {
@@ -514,6 +530,20 @@ enum Broken {
 }
 
 impl State {
+    /// Keeps the nonce that an answer carried for the next DPoP proof.
+    fn learn(&mut self, nonce: Option<&str>) {
+        let Some(nonce) = nonce.and_then(dpop::nonce).map(Some) else {
+            return;
+        };
+        if self.dpop_nonce == nonce {
+            return;
+        }
+        if let Some((snapshot, _)) = &mut self.snapshot {
+            Arc::make_mut(snapshot).live.dpop_nonce.clone_from(&nonce);
+        }
+        self.dpop_nonce = nonce;
+    }
+
     /// The last failure, with the time that is left, while it is too early to try again.
     fn too_early(&self, now: UnixTime) -> Option<Error> {
         let failure = self.failure.as_ref()?;
@@ -537,9 +567,6 @@ fn back_off(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(5);
     Duration::from_secs((1_u64 << doublings).min(MAX_BACK_OFF.into()))
 }
-
-/// Where a server says what the next DPoP proof for it has to repeat (RFC 9449 §8).
-const DPOP_NONCE: &str = "dpop-nonce";
 
 /// How long metadata and keys are fresh.
 const FRESH: Duration = Duration::from_secs(60 * 60);
@@ -702,6 +729,7 @@ mod tests {
             timeout: Duration::from_secs(10),
             logout_token_without_exp: false,
             habits: config::Habits::default(),
+            dpop: None,
         }
     }
 

@@ -293,7 +293,11 @@ where
                 let passed = passed
                     .take()
                     .expect("a future is not polled again after it is ready");
-                Poll::Ready(Ok(match outcome {
+                let judged = outcome.map_err(Into::into).and_then(|response| {
+                    passed.judge(&response)?;
+                    Ok(response)
+                });
+                Poll::Ready(Ok(match judged {
                     Ok(response) => {
                         // What a client has sent ahead of a tunnel that is not to be is no request
                         // (RFC 9110 §7.8).
@@ -308,7 +312,7 @@ where
                         response.map(|body| Body::Upstream { body })
                     }
                     Err(error) => {
-                        let refusal = http1.refuse(passed.refuse(&error.into()));
+                        let refusal = http1.refuse(passed.refuse(&error));
                         refusal.map(|body| Body::Own { body })
                     }
                 }))

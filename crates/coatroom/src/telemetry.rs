@@ -136,6 +136,7 @@ impl Telemetry {
             | Error::DevServerUnavailable { .. } => 0,
             Error::UpstreamTimeout => 1,
             Error::UpstreamBusy => 2,
+            Error::UpstreamNonce => 3,
             _ => return,
         };
         let row = self.shared.target(target) * UPSTREAM_ERRORS.len();
@@ -463,12 +464,17 @@ const MOST_RELABELLINGS: usize = 16;
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-const UPSTREAM_ERRORS: [&str; 3] = ["upstream_unavailable", "upstream_timeout", "upstream_busy"];
+const UPSTREAM_ERRORS: [&str; 4] = [
+    "upstream_unavailable",
+    "upstream_timeout",
+    "upstream_busy",
+    "upstream_retry",
+];
 
 const REFRESHES: [&str; 2] = ["sent", "coalesced"];
 
 /// Success, every code of the error table, and a place for a code that is missing here.
-const OUTCOMES: [&str; 23] = [
+const OUTCOMES: [&str; 24] = [
     "none",
     "invalid_request",
     "login_state_invalid",
@@ -490,6 +496,7 @@ const OUTCOMES: [&str; 23] = [
     "upstream_unavailable",
     "upstream_timeout",
     "upstream_busy",
+    "upstream_retry",
     "server_error",
     "other",
 ];
@@ -680,6 +687,7 @@ mod tests {
             Error::UpstreamUnavailable(String::new()),
             Error::UpstreamTimeout,
             Error::UpstreamBusy,
+            Error::UpstreamNonce,
             Error::FilesUnavailable(String::new()),
             Error::DevServerUnavailable {
                 address: String::new(),

@@ -34,6 +34,15 @@ pub(super) fn addresses(out: &mut String, application: &Application) -> fmt::Res
     table(out, "APIs in several places", ["path", "balanced over"], rows)
 }
 
+/// What APIs call themselves, where that is not where they are.
+pub(super) fn names(out: &mut String, application: &Application) -> fmt::Result {
+    let rows = application.routes.iter().filter_map(|route| {
+        let url = route.public_url.as_ref()?;
+        Some([route.prefix.as_str().to_owned(), url.to_string()])
+    });
+    table(out, "what APIs call themselves", ["path", "in proofs"], rows)
+}
+
 /// What routes say of their upstreams beyond the defaults.
 pub(super) fn settings(out: &mut String, application: &Application) -> fmt::Result {
     let rows = upstreams(application).filter_map(|(route, upstreams)| {

@@ -9,7 +9,7 @@ use coatroom_core::assurance::DemandsConfig;
 use coatroom_core::config::{
     AgentLimitsConfig, Application, ApplicationConfig, FilesConfig, HabitsConfig, HstsConfig, Preset,
     Problem, ProviderConfig, RateLimitConfig, RouteConfig, RouteLimitConfig, RouteTargetConfig,
-    SessionConfig, policy_weaknesses,
+    SessionConfig, defaults, policy_weaknesses,
 };
 use coatroom_core::secret::Secret;
 
@@ -17,6 +17,7 @@ use super::authorization;
 use super::client_auth;
 use super::findings::Findings;
 use super::schema::{self, PresetSetting};
+use super::schema_dpop::DpopSetting;
 use super::schema_tls::HstsSetting;
 use super::secret::Reference;
 use super::store;
@@ -228,6 +229,7 @@ fn provider(
         leeway: written.leeway.map(seconds),
         timeout: written.timeout.map(interval),
         logout_token_without_exp: written.logout_token_without_exp,
+        dpop: dpop(written.dpop.as_ref()),
         habits: HabitsConfig {
             preset: written.preset.map(|PresetSetting(name)| name.to_owned()),
             discovery: written.discovery,
@@ -265,6 +267,15 @@ fn warn_of_habits(written: &schema::Provider, at: impl Fn(&str) -> Vec<String>, 
             );
         }
     }
+}
+
+/// The algorithm, where it is on.
+fn dpop(written: Option<&DpopSetting>) -> Option<String> {
+    let settings = written?.0.as_ref()?;
+    let algorithm = settings
+        .algorithm
+        .map_or(defaults::DPOP_ALGORITHM, |algorithm| algorithm.0);
+    Some(algorithm.to_owned())
 }
 
 fn client_secret(
@@ -369,6 +380,7 @@ fn route(
         connect_timeout: route.connect_timeout.map(interval),
         timeout: route.timeout.map(interval),
         upstream,
+        public_url: route.public_url,
         rate_limit: route.rate_limit.as_ref().map(route_limit),
         forwarded: route.forwarded,
         require: route.require.map(demands),

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::client_auth::{ClientAuth, ClientAuthSetting};
 use super::schema::{File, RouteAuth};
+use super::schema_dpop::{Dpop, DpopAlgorithm, DpopSetting};
 use super::schema_tls::{Certificate, Hsts, HstsSetting, Tls, TlsSetting, TlsVersion};
 use super::secret::Reference;
 use super::store::{COOKIE, Store, StoreAddress, StoreSetting};
@@ -229,6 +230,35 @@ impl JsonSchema for HstsSetting {
         // What YAML 1.1, which editors may read, takes the word for.
         let off = serde_json::json!({"enum": ["off", false]});
         json_schema!({"oneOf": [generator.subschema_for::<Hsts>(), off]})
+    }
+}
+
+impl JsonSchema for DpopSetting {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "dpop".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let flag = serde_json::json!({"type": "boolean"});
+        json_schema!({"oneOf": [generator.subschema_for::<Dpop>(), flag]})
+    }
+}
+
+impl JsonSchema for DpopAlgorithm {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "dpop_algorithm".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"enum": ["ES256", "EdDSA"]})
     }
 }
 
@@ -579,6 +609,10 @@ apps:
             (
                 "/$defs/HealthCheck/properties/unhealthy_threshold",
                 Value::from(check.unhealthy_threshold),
+            ),
+            (
+                "/$defs/Dpop/properties/algorithm",
+                text(coatroom_core::config::defaults::DPOP_ALGORITHM),
             ),
             ("/$defs/Provider/properties/response_mode", text("query")),
             ("/$defs/Session/properties/store", text("cookie")),

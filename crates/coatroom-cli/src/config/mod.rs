@@ -22,6 +22,7 @@ mod overrides;
 mod peers;
 mod reference;
 mod schema;
+mod schema_dpop;
 mod schema_tls;
 mod secret;
 mod shape;

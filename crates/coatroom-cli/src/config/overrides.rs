@@ -645,6 +645,7 @@ apps:
             "provider",
             "request_object",
             "client_certificate",
+            "dpop",
             "rate_limits",
             "address",
             "session",
@@ -668,6 +669,7 @@ apps:
                 "APPS__SHOP__PROVIDER__REQUEST_OBJECT__",
                 "/$defs/RequestObject/properties",
             ),
+            ("APPS__SHOP__PROVIDER__DPOP__", "/$defs/Dpop/properties"),
             ("APPS__SHOP__SESSION__", "/$defs/Session/properties"),
             ("APPS__SHOP__RATE_LIMITS__", "/$defs/RateLimits/properties"),
             (

@@ -18,6 +18,7 @@ use super::schema::{
     App, Connections, File, Log, Login, Provider, ProviderLogout, RateLimit, RateLimits, Require, Route,
     RouteLimit, Session,
 };
+use super::schema_dpop::Dpop;
 use super::schema_tls::{Certificate, Hsts, Tls};
 use super::store::Store;
 use super::upstream::{HealthCheck, UpstreamTls};
@@ -89,6 +90,14 @@ fn sections() -> Vec<Section> {
             "",
             "app-",
             keys_of::<App>(),
+        ),
+        section(
+            "DPoP",
+            "Dpop",
+            "Below `provider.dpop`.",
+            "dpop.",
+            "dpop-",
+            keys_of::<Dpop>(),
         ),
         section(
             "HSTS",

@@ -19,11 +19,12 @@ pub(crate) use habits::{PresetSetting, ProviderLogout};
 pub(crate) use limits::{
     BODY_TIMEOUT, Connections, MOST_CONNECTIONS, PeerHeader, RateLimit, RateLimits, RouteLimit, WRITE_TIMEOUT,
 };
-pub(crate) use log::{Format, Level, Log};
+pub(crate) use log::{Format, Log};
 pub(crate) use session::Session;
 
 use super::authorization::{Claims, PushedRequests, RequestObject, ResponseMode};
 use super::client_auth::ClientAuthSetting;
+use super::schema_dpop::DpopSetting;
 use super::schema_tls::{Certificate, HstsSetting, TlsSetting};
 use super::secret::Reference;
 use super::store::StoreSetting;
@@ -244,6 +245,10 @@ pub(crate) struct Provider {
     /// providers that send none: for ten minutes after `iat`.
     #[serde(default)]
     pub(crate) logout_token_without_exp: bool,
+    /// Binds the tokens of each session that begins from now on to a key of its own (DPoP, RFC 9449), so
+    /// that a stolen token is worth nothing without it: `true`, or a mapping. The provider and each API
+    /// have to support it. Default: bearer tokens.
+    pub(crate) dpop: Option<DpopSetting>,
     /// Fills in what a provider of this kind commonly needs, and changes nothing that is written.
     /// `coatroom check` lists what it filled in. Default: none.
     pub(crate) preset: Option<PresetSetting>,
@@ -362,6 +367,11 @@ pub(crate) struct Route {
     /// knowledge, as gRPC servers expect it), `false` never. Default: over https if it agrees, by
     /// ALPN; HTTP/1.1 over http.
     pub(crate) http2: Option<bool>,
+    /// What the API takes for its own address, where that is not the `upstream` of this route: proofs of
+    /// possession (`provider.dpop`) name it, with the forwarded path behind it. Needed for several
+    /// upstreams or a socket. Default: the address in `upstream`.
+    #[schemars(regex(pattern = r"^https?://[^?#@\s]+$"), example = "https://api.example.com")]
+    pub(crate) public_url: Option<String>,
     /// How often the route may be called, before it answers 429. Default: no limit.
     pub(crate) rate_limit: Option<RouteLimit>,
     /// What the route demands of a session beyond being there: how strongly and how lately the user
@@ -494,29 +504,6 @@ impl Cache {
     }
 }
 
-impl Format {
-    /// As it is written.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Json => "json",
-        }
-    }
-}
-
-impl Level {
-    /// As it is written, which is also how `tracing` names it.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::{deserialize, document};
@@ -593,6 +580,7 @@ apps:
       allowed_parameters: [organization]
       leeway: 5s
       timeout: 1500ms
+      dpop: {algorithm: ES256}
     session: {store: cookie, idle: 30m, absolute: 12h, default_token_life: 5m, claims: [sub],
               revocation_store: {url: {env: R}, ca: {file: a}, prefix: x, timeout: 1s}}
     routes:
@@ -602,7 +590,8 @@ apps:
               health_check: {path: /healthz, interval: 5s, timeout: 2s, healthy_threshold: 2, unhealthy_threshold: 3},
               upstream_tls: {ca: {file: a}, certificate: {file: b}, key: {file: c}, server_name: d},
               rate_limit: {requests: 1, per: 1m, burst: 5, by: session}, forwarded: true,
-              require: {acr: [gold], max_age: 5m, scopes: [openid], claims: {role: [admin]}}}
+              require: {acr: [gold], max_age: 5m, scopes: [openid], claims: {role: [admin]}},
+              public_url: https://a}
       /many/: {upstream: [https://a, https://b]}
       /: {static: dist, allowed_sources: {img-src: ['https:']}, headers: {x-a: b},
           danger_no_content_security_policy: false, content_security_policy: default-src 'self'}

@@ -18,7 +18,7 @@ use super::compatibility::{Compatibility, check_compatibility};
 use super::hsts::Hsts;
 use super::limits::check_agent_limits;
 use super::provider::check_provider;
-use super::routes::check_routes;
+use super::routes::{check_proved, check_routes};
 use super::{
     AppId, Application, ApplicationConfig, Callback, Problem, SessionConfig, SessionLimits, SessionStorage,
     StoreKind, defaults, is_loopback,
@@ -70,7 +70,11 @@ impl ApplicationConfig {
             bind_routes(&mut written_routes, provider, &mut problems);
         }
         let own = url.as_ref().map(|(url, _)| url);
+        let paths: Vec<String> = written_routes.iter().map(|route| route.path.clone()).collect();
         let routes = check_routes(written_routes, own, base_path.as_deref(), insecure, &mut problems);
+        if provider.as_ref().is_some_and(|provider| provider.dpop.is_some()) {
+            check_proved(&paths, &routes, &mut problems);
+        }
         if let (Some(app_url), Some((_, own)), Some(base_path)) = (&app_url, &url, &base_path) {
             check_home(app_url, own, base_path, &routes, &mut problems);
         }

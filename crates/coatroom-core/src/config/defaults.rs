@@ -34,6 +34,9 @@ pub const MAX_LEEWAY: Duration = Duration::from_secs(5 * 60);
 /// `provider.timeout`.
 pub const PROVIDER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// `provider.dpop.algorithm`.
+pub const DPOP_ALGORITHM: &str = "ES256";
+
 /// `session.idle`.
 pub const IDLE: Duration = Duration::from_secs(30 * 60);
 

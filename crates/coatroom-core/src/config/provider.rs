@@ -13,6 +13,25 @@ use super::habits::{check_habits, check_preset};
 use super::{Authorization, Provider, ProviderConfig, defaults};
 use crate::oauth::authorization::is_protocol_parameter;
 
+/// What DPoP proofs are signed with (RFC 9449 §4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DpopAlgorithm {
+    /// ECDSA with P-256 and SHA-256 (RFC 7518 §3.4).
+    Es256,
+    /// Ed25519 (RFC 8037 §3.1).
+    EdDsa,
+}
+
+impl DpopAlgorithm {
+    /// Its name in a JWS.
+    pub const fn alg(self) -> &'static str {
+        match self {
+            Self::Es256 => "ES256",
+            Self::EdDsa => "EdDSA",
+        }
+    }
+}
+
 pub(super) fn check_provider(mut written: ProviderConfig, problems: &mut Problems) -> Option<Provider> {
     let preset = check_preset(written.habits.preset.as_deref(), problems);
     let preset = preset.map(|preset| (preset, preset.fill(&mut written)));
@@ -64,6 +83,7 @@ pub(super) fn check_provider(mut written: ProviderConfig, problems: &mut Problem
         problems,
     );
     let habits = check_habits(written.habits, preset, &written.issuer, problems);
+    let dpop = check_dpop(written.dpop.as_deref(), problems);
     Some(Provider {
         habits,
         issuer: written.issuer,
@@ -79,7 +99,23 @@ pub(super) fn check_provider(mut written: ProviderConfig, problems: &mut Problem
         leeway,
         timeout,
         logout_token_without_exp: written.logout_token_without_exp,
+        dpop,
     })
+}
+
+fn check_dpop(written: Option<&str>, problems: &mut Problems) -> Option<DpopAlgorithm> {
+    match written? {
+        "ES256" => Some(DpopAlgorithm::Es256),
+        "EdDSA" => Some(DpopAlgorithm::EdDsa),
+        _ => {
+            problems.add(
+                &["provider", "dpop", "algorithm"],
+                "expected ES256 or EdDSA",
+                "algorithm: ES256",
+            );
+            None
+        }
+    }
 }
 
 fn check_scopes(written: Option<Vec<String>>, problems: &mut Problems) -> Vec<String> {
@@ -311,6 +347,74 @@ mod tests {
             ["provider.leeway"]
         );
         assert!(places(|provider| provider.leeway = Some(Duration::ZERO)).is_empty());
+    }
+
+    #[test]
+    fn bound_tokens_need_an_algorithm_and_one_address_of_each_api() {
+        use crate::config::testing::upstream;
+        use crate::config::{RouteConfig, RouteTargetConfig};
+
+        for (algorithm, good) in [("ES256", true), ("EdDSA", true), ("RS256", false), ("", false)] {
+            let found = places(|provider| provider.dpop = Some(algorithm.to_owned()));
+            let expected: &[&str] = if good { &[] } else { &["provider.dpop.algorithm"] };
+            assert_eq!(found, expected, "{algorithm}");
+        }
+        let several = || {
+            let urls = ["http://127.0.0.1:1", "http://127.0.0.1:2"].map(str::to_owned);
+            RouteConfig::new("/api", RouteTargetConfig::Upstreams(urls.to_vec()))
+        };
+        let named = |url: &str| RouteConfig {
+            public_url: Some(url.to_owned()),
+            ..several()
+        };
+        let problem = &["routes./api.public_url"][..];
+        for (name, dpop, route, expected) in [
+            ("bearer tokens", None, several(), &[][..]),
+            ("several addresses", Some("ES256"), several(), problem),
+            (
+                "a socket",
+                Some("ES256"),
+                upstream("/api", "unix:/run/api.sock", None),
+                problem,
+            ),
+            ("named", Some("ES256"), named("https://api.example.com/v1"), &[]),
+            (
+                "one address",
+                Some("ES256"),
+                upstream("/api", "http://127.0.0.1:1", None),
+                &[],
+            ),
+            (
+                "no token",
+                Some("ES256"),
+                RouteConfig {
+                    auth: Some("none".to_owned()),
+                    ..several()
+                },
+                &[],
+            ),
+            ("plain http", None, named("http://api.example.com"), problem),
+            ("a query", None, named("https://api.example.com/?a"), problem),
+            ("no url", None, named("api.example.com"), problem),
+            (
+                "files",
+                None,
+                RouteConfig {
+                    public_url: Some("https://api.example.com".to_owned()),
+                    ..RouteConfig::new("/api", RouteTargetConfig::Static("dist".into()))
+                },
+                problem,
+            ),
+        ] {
+            let mut config = config();
+            config.provider.as_mut().expect("an agent").dpop = dpop.map(str::to_owned);
+            config.routes = vec![route];
+            let found: Vec<String> = match config.check() {
+                Ok(_) => Vec::new(),
+                Err(problems) => problems.iter().map(|problem| problem.at.join(".")).collect(),
+            };
+            assert_eq!(found, expected, "{name}");
+        }
     }
 
     #[test]

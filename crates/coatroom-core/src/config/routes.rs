@@ -14,7 +14,9 @@ use super::check::{Insecure, Problems, check_deadline};
 use super::files::{Has, check_files};
 use super::limits::check_route_limit;
 use super::upstream::{UpstreamConfig, check_call_limits, check_no_upstream, check_upstreams};
-use super::{Auth, Origin, Route, RouteConfig, RouteTarget, RouteTargetConfig, defaults, is_loopback};
+use super::{
+    Auth, Origin, Route, RouteConfig, RouteTarget, RouteTargetConfig, UpstreamAddress, defaults, is_loopback,
+};
 use crate::assurance::{self, DemandsConfig};
 use crate::cookie::is_ours;
 use crate::route::{self, NormalPath, RoutePrefix};
@@ -103,6 +105,13 @@ fn check_route(
         | RouteTargetConfig::Upstreams(_)
         | RouteTargetConfig::Inner => Has::NoFiles,
     };
+    let public_url = check_public_url(
+        path,
+        written.public_url.as_deref(),
+        &written.target,
+        insecure,
+        problems,
+    );
     let target = check_target(path, written.target, &written.upstream, own, insecure, problems);
     let auth = match (written.auth.as_deref(), public) {
         (None, Some(_)) | (Some("none"), _) => Auth::None,
@@ -178,6 +187,7 @@ fn check_route(
         connect_timeout,
         timeout,
         limits,
+        public_url,
         rate_limit,
         // numbered once all are known
         demands: assurance::number(vec![demands]).pop().flatten().map(Arc::new),
@@ -233,6 +243,62 @@ fn check_demands(path: &str, wanted: &DemandsConfig, auth: Auth, problems: &mut 
         }
     }
     true
+}
+
+/// What the API takes for its own address: an origin, perhaps with a path.
+fn check_public_url(
+    path: &str,
+    written: Option<&str>,
+    target: &RouteTargetConfig,
+    insecure: Insecure,
+    problems: &mut Problems,
+) -> Option<Url> {
+    let (written, at) = (written?, ["routes", path, "public_url"]);
+    if matches!(
+        target,
+        RouteTargetConfig::Static(_) | RouteTargetConfig::DevServer(_)
+    ) {
+        let message = "it says what an API calls itself, and no API is behind this route";
+        problems.add(&at, message, "remove `public_url`");
+        return None;
+    }
+    let url = Url::parse(written).ok();
+    let good = url.filter(|url| is_plain(url) && Origin::of(url).is_some() && insecure.allows(url));
+    if good.is_none() {
+        problems.add(
+            &at,
+            "expected the https URL (http on loopback) that the API has for its clients, without user, query and \
+             fragment",
+            "public_url: https://api.example.com",
+        );
+    }
+    good
+}
+
+/// With bound tokens each API has to have one address that proofs can name (RFC 9449 §4.2). `paths` are
+/// those of the routes as they are written.
+pub(super) fn check_proved(paths: &[String], routes: &[Route], problems: &mut Problems) {
+    for route in routes {
+        let one_address = match &route.target {
+            RouteTarget::Upstream(upstreams) => {
+                matches!(upstreams.addresses.as_slice(), [UpstreamAddress::Url(_)])
+            }
+            RouteTarget::Inner | RouteTarget::Static(_) | RouteTarget::DevServer(_) => true,
+        };
+        if route.auth != Auth::None && !one_address && route.public_url.is_none() {
+            let is_its = |path: &&String| RoutePrefix::parse(path).is_ok_and(|prefix| prefix == route.prefix);
+            let path = paths
+                .iter()
+                .find(is_its)
+                .map_or(route.prefix.as_str(), String::as_str);
+            problems.add(
+                &["routes", path, "public_url"],
+                "with `dpop` each call proves which URL it is for, and several addresses or a socket do not say \
+                 which one the API takes for its own",
+                "public_url: https://api.example.com",
+            );
+        }
+    }
 }
 
 fn check_target(

@@ -19,6 +19,7 @@ use crate::guard::{self, Class, Cors, TrustedRequest};
 use crate::handler::Handler;
 use crate::head::{Head, Headers};
 use crate::headers::{self, Authorization, ClientFacts, Credential, ResponseRules};
+use crate::oauth::dpop::Unaddressed;
 use crate::route::Resolved;
 use crate::seal::{Handle, KeyRing, Opens, ProxyRing};
 use crate::session::{ApiAnchor, Holds, SessionId};
@@ -446,7 +447,8 @@ impl Decision<'_> {
     }
 
     /// Makes a request's headers those that an upstream may see: takes off what is not the
-    /// client's to say, then writes the token and what we know of the client.
+    /// client's to say, then writes the token and what we know of the client. Where the token is bound
+    /// to a key, what comes back makes the proof that the request has to carry as well.
     ///
     /// # Errors
     /// [`Error::InvalidRequest`] for a header name with an underscore, [`Error::Provider`] when the
@@ -457,7 +459,7 @@ impl Decision<'_> {
         application: &Application,
         route: &Route,
         client: &ClientFacts,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Unaddressed>, Error> {
         headers::strip_request(headers, application, route, &self.trusted)?;
         if let RouteTarget::DevServer(url) = &route.target {
             headers::write_dev_server_origin(headers, application, url);
@@ -466,11 +468,12 @@ impl Decision<'_> {
             .forward
             .as_mut()
             .and_then(|forward| forward.authorization.take());
+        let proofs = authorization.as_ref().and_then(Authorization::proofs);
         headers::write_ours(headers, application, authorization, client)?;
         if route.forwarded {
             headers::write_forwarded(headers, application, client);
         }
-        Ok(())
+        Ok(proofs)
     }
 
     /// What has to happen to the upstream's answer.

@@ -16,6 +16,7 @@ use crate::flow::login::{Via, state_digest};
 use crate::flow::visible::State;
 use crate::flow::{AgentResponse, Effects, Refusal, Revocation, Seen, StoreWrite};
 use crate::handler::{Handler, MemoryKey};
+use crate::oauth::dpop;
 use crate::oauth::id_token::{self, Expected, IdTokenFailure, Verified};
 use crate::oauth::revocation::TokenTypeHint;
 use crate::oauth::token::{self, TokenResponse};
@@ -90,71 +91,77 @@ impl Handler {
         exchange: &CodeExchange,
         context: &mut Context<'_>,
     ) -> Result<Step<SignedIn>, Error> {
-        let request = token::code_request(
-            &exchange.code,
-            &self.redirect_uri(),
-            &exchange.transaction.verifier,
-            &self.provider,
-            context,
-        )?;
+        let (code, verifier) = (exchange.code.clone(), exchange.transaction.verifier.clone());
+        let (redirect_uri, client) = (self.redirect_uri(), self.provider.clone());
+        let request = move |context: &mut Context<'_>| {
+            token::code_request(&code, &redirect_uri, &verifier, &client, context)
+        };
+        let proof_key = exchange.transaction.proof_key.clone();
+        let token_type = dpop::token_type(proof_key.as_ref());
         let (provider, default_life) = (self.provider.clone(), self.app.session.default_token_life);
         let nonce = exchange.transaction.nonce.clone();
         let answered_by = exchange.answered_by.clone();
         let stateful = self.app.session.storage.is_stateful();
         let login_state = state_digest(exchange.transaction.state.expose());
         let asked = exchange.transaction.scope.clone();
-        Ok(Step::send(request, move |reply, context| {
-            let mut response = token::parse_token_reply(&reply).map_err(|failure| {
-                failure
-                    .of_client(&provider, context)
-                    .into_error(Error::LoginStateInvalid(
-                        "the provider does not take this authorization code (any more)",
-                    ))
-            })?;
-            // RFC 6749 §5.1: as asked for, where it does not say
-            response.scope = response.scope.or(asked);
-            let Some(id_token) = response.id_token.clone() else {
-                return Err(Error::Provider(
-                    "the token response has no id_token; is `openid` among the scopes".to_owned(),
-                ));
-            };
-            let access_token = response.access_token.clone();
-            let verifying = Verifying {
-                provider,
-                id_token,
-                access_token,
-                nonce: Some(nonce),
-            };
-            verifying
-                .step(context)?
-                .and_then(context, move |verified, context| {
-                    let verified = verified.ok_or(IdTokenFailure::UnknownKey)?;
-                    let authentication = Authentication::of(verified.claims());
-                    // of many tenants the one that answered is the one whose user this is
-                    let issuer = verified.claim("iss").and_then(serde_json::Value::as_str);
-                    if answered_by.is_some() && answered_by.as_deref() != issuer {
-                        return Err(Error::IssuerMismatch);
-                    }
-                    let id_token = response
-                        .id_token
-                        .clone()
-                        .ok_or(Error::Bug("the ID token vanished"))?;
-                    let tokens = tokens(response, id_token, default_life, context.now);
-                    let kept = stateful.then(|| Kept::generate(context.rng));
-                    Ok(Step::Done(SignedIn {
-                        session: Session {
-                            id: SessionId::generate(context.rng),
-                            created_at: context.now,
-                            last_active: context.now,
-                            written_at: context.now,
-                            login_state,
-                            tokens,
-                            authentication,
-                            kept,
-                        },
-                    }))
-                })
-        }))
+        dpop::converse(
+            exchange.transaction.proof_key.as_ref(),
+            context,
+            request,
+            move |reply, context| {
+                let mut response = token::parse_token_reply(&reply, token_type).map_err(|failure| {
+                    failure
+                        .of_client(&provider, context)
+                        .into_error(Error::LoginStateInvalid(
+                            "the provider does not take this authorization code (any more)",
+                        ))
+                })?;
+                // RFC 6749 §5.1: as asked for, where it does not say
+                response.scope = response.scope.or(asked);
+                let Some(id_token) = response.id_token.clone() else {
+                    return Err(Error::Provider(
+                        "the token response has no id_token; is `openid` among the scopes".to_owned(),
+                    ));
+                };
+                let access_token = response.access_token.clone();
+                let verifying = Verifying {
+                    provider,
+                    id_token,
+                    access_token,
+                    nonce: Some(nonce),
+                };
+                verifying
+                    .step(context)?
+                    .and_then(context, move |verified, context| {
+                        let verified = verified.ok_or(IdTokenFailure::UnknownKey)?;
+                        let authentication = Authentication::of(verified.claims());
+                        // of many tenants the one that answered is the one whose user this is
+                        let issuer = verified.claim("iss").and_then(serde_json::Value::as_str);
+                        if answered_by.is_some() && answered_by.as_deref() != issuer {
+                            return Err(Error::IssuerMismatch);
+                        }
+                        let id_token = response
+                            .id_token
+                            .clone()
+                            .ok_or(Error::Bug("the ID token vanished"))?;
+                        let tokens = tokens(response, id_token, default_life, context.now);
+                        let kept = stateful.then(|| Kept::generate(context.rng));
+                        Ok(Step::Done(SignedIn {
+                            session: Session {
+                                id: SessionId::generate(context.rng),
+                                created_at: context.now,
+                                last_active: context.now,
+                                written_at: context.now,
+                                login_state,
+                                tokens,
+                                authentication,
+                                proof_key,
+                                kept,
+                            },
+                        }))
+                    })
+            },
+        )
     }
 
     /// Turns the outcome of a redemption into this browser's answer; a restart may have to be announced

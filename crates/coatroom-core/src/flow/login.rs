@@ -20,10 +20,11 @@ use crate::handler::Handler;
 use crate::oauth::authorization::{
     AuthorizationRequest, AuthorizationResponse, Caller, RequestedParameters, issuer_matches,
 };
+use crate::oauth::dpop::Prover;
 use crate::oauth::pkce;
 use crate::return_to::{ReturnTo, login_error_url};
 use crate::rng::random_text;
-use crate::seal::digest8;
+use crate::seal::{ProofKey, digest8};
 use crate::secret::Secret;
 use crate::session::{LoginTransaction, SessionId, TRANSACTION_LIFE};
 use crate::step::{Context, Step};
@@ -370,6 +371,9 @@ impl Handler {
         jar: &Jar<'_>,
         context: &mut Context<'_>,
     ) -> Result<Step<Begun>, Error> {
+        let proof_key = self.proof_key(context)?;
+        let prover = proof_key.as_ref().map(Prover::new).transpose()?;
+        let dpop_jkt = prover.map(|prover| prover.jkt());
         let verifier = pkce::verifier(context.rng);
         let challenge = pkce::challenge(&verifier);
         let transaction = LoginTransaction {
@@ -388,6 +392,7 @@ impl Handler {
             tombstones: beginning.tombstones.clone(),
             issuer: Some(issuer_digest(&self.provider.issuer)),
             records: beginning.records.clone(),
+            proof_key,
             acr_values: beginning.requested.get("acr_values").map(str::to_owned),
             max_age: self.max_age_of(&beginning.requested),
             scope: beginning.requested.get("scope").map(str::to_owned),
@@ -397,6 +402,7 @@ impl Handler {
             state: transaction.state.expose(),
             nonce: transaction.nonce.expose(),
             code_challenge: &challenge,
+            dpop_jkt: dpop_jkt.as_deref(),
             requested: &beginning.requested,
         }
         .begin(&self.provider, context)?;
@@ -420,6 +426,19 @@ impl Handler {
             .find(|(name, _)| name == "max_age")
             .map(|(_, value)| value.as_str());
         fixed.or_else(|| requested.get("max_age"))?.parse().ok()
+    }
+
+    /// The key of a session that begins now, if it is to have one.
+    fn proof_key(&self, context: &Context<'_>) -> Result<Option<ProofKey>, Error> {
+        let Some(algorithm) = self.provider.dpop else {
+            return Ok(None);
+        };
+        if context.provider.metadata.offers_dpop(algorithm) == Some(false) {
+            return Err(Error::Provider(
+                "its `dpop_signing_alg_values_supported` does not have the algorithm of `dpop`".to_owned(),
+            ));
+        }
+        ProofKey::generate(algorithm).map(Some)
     }
 
     /// Clears pending sign-ins until one more fits, the oldest first; what does not open goes before.

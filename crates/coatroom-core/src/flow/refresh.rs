@@ -14,9 +14,9 @@ use crate::flow::visible::{Ended, State};
 use crate::flow::{AgentResponse, Effects, Extended, Input, Refusal, Seen};
 use crate::handler::{Handler, MemoryKey};
 use crate::oauth::id_token::same_subject;
-use crate::oauth::token;
+use crate::oauth::{dpop, token};
 use crate::rng::Rng;
-use crate::seal::{Associated, Purpose, digest_of};
+use crate::seal::{Associated, ProofKey, Purpose, digest_of};
 use crate::secret::Secret;
 use crate::session::{Session, SessionId, Tokens, decode_tokens, encode_tokens};
 use crate::step::{Context, Step};
@@ -67,6 +67,8 @@ pub struct Redemption {
     refresh_expires_at: Option<UnixTime>,
     id_token: Secret,
     scope: Option<String>,
+    /// What the session's access tokens are bound to: the new one has to be, too.
+    proof_key: Option<ProofKey>,
 }
 
 /// Where the memory leads.
@@ -280,13 +282,17 @@ impl Handler {
     ) -> Result<Step<Refreshed>, Error> {
         let token = redemption.refresh_token.clone();
         let known_expiry = redemption.refresh_expires_at;
-        let request = token::refresh_request(&token, None, &self.provider, context)?;
+        let (redeemed, client) = (token.clone(), self.provider.clone());
+        let request =
+            move |context: &mut Context<'_>| token::refresh_request(&redeemed, None, &client, context);
+        let proof_key = redemption.proof_key.as_ref();
+        let token_type = dpop::token_type(proof_key);
         let (provider, default_life) = (self.provider.clone(), self.app.session.default_token_life);
         let auth_time_may_change = self.provider.habits.auth_time_may_change;
         let old_id_token = redemption.id_token.clone();
         let old_scope = redemption.scope.clone();
-        Ok(Step::send(request, move |reply, context| {
-            let mut response = token::parse_token_reply(&reply).map_err(|failure| {
+        dpop::converse(proof_key, context, request, move |reply, context| {
+            let mut response = token::parse_token_reply(&reply, token_type).map_err(|failure| {
                 failure
                     .of_client(&provider, context)
                     .into_error(Error::GrantEnded)
@@ -341,7 +347,7 @@ impl Handler {
                     let tokens = tokens(response, id_token, default_life, context.now);
                     Ok(Step::Done(Refreshed::known(tokens)))
                 })
-        }))
+        })
     }
 
     /// Turns the outcome of a refresh into this browser's answer.
@@ -446,6 +452,7 @@ impl Redemption {
             refresh_expires_at: session.tokens.refresh_expires_at,
             id_token: session.tokens.id_token.clone(),
             scope: session.tokens.scope.clone(),
+            proof_key: session.proof_key.clone(),
         })
     }
 }

@@ -52,6 +52,8 @@ pub(super) fn never_returned(name: &str) -> bool {
     match name.as_bytes().first() {
         Some(b'a') => name.starts_with("access-control-"),
         Some(b'c') => matches!(name, "clear-site-data" | "connection"),
+        // what our next proof repeats is between the API and us
+        Some(b'd') => name == "dpop-nonce",
         Some(b'k') => name == "keep-alive",
         Some(b'p') => name.starts_with("proxy-"),
         Some(b't') => matches!(name, "te" | "transfer-encoding" | "token-handler-error"),

@@ -176,6 +176,8 @@ pub(crate) struct AuthorizationRequest<'a> {
     pub(crate) nonce: &'a str,
     /// Binds the code to it (RFC 7636).
     pub(crate) code_challenge: &'a str,
+    /// Binds the code to the key that redeems it (RFC 9449 §10), if there is one.
+    pub(crate) dpop_jkt: Option<&'a str>,
     /// What the caller asked for.
     pub(crate) requested: &'a RequestedParameters,
 }
@@ -199,6 +201,7 @@ impl AuthorizationRequest<'_> {
             ("code_challenge", self.code_challenge),
             ("code_challenge_method", pkce::METHOD),
         ];
+        parameters.extend(self.dpop_jkt.map(|jkt| ("dpop_jkt", jkt)));
         parameters.extend(
             settings
                 .response_mode
@@ -603,6 +606,7 @@ mod tests {
             state: "st&te",
             nonce: "n=nce",
             code_challenge: "challenge",
+            dpop_jkt: None,
             requested,
         };
         with_context(metadata, |context| {

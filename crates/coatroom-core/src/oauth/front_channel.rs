@@ -127,6 +127,7 @@ mod tests {
     fn begin(provider: Provider, changes: &[(&str, Value)]) -> Result<Step<Url>, Error> {
         let requested = RequestedParameters::default();
         let request = AuthorizationRequest {
+            dpop_jkt: None,
             redirect_uri: "https://shop.example.com/auth/callback",
             state: "s",
             nonce: "n",

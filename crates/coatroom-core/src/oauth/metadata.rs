@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::json;
-use crate::config::{Tenants, is_loopback};
+use crate::config::{DpopAlgorithm, Tenants, is_loopback};
 use crate::error::Error;
 
 /// The provider's metadata, checked.
@@ -53,6 +53,8 @@ pub struct Metadata {
     pub(crate) mtls_endpoint_aliases: Vec<(Url, Url)>,
     /// The PKCE methods (RFC 7636), if it says. S256 is used in any case.
     pub(crate) code_challenge_methods_supported: Option<Vec<String>>,
+    /// What DPoP proofs may be signed with (RFC 9449 §5.1), if it says.
+    pub(crate) dpop_signing_alg_values_supported: Option<Vec<String>>,
 }
 
 impl Metadata {
@@ -133,6 +135,7 @@ impl Metadata {
             )?,
             mtls_endpoint_aliases: aliases(&document, tls)?,
             code_challenge_methods_supported: list(&document, "code_challenge_methods_supported")?,
+            dpop_signing_alg_values_supported: list(&document, "dpop_signing_alg_values_supported")?,
         })
     }
 
@@ -170,6 +173,13 @@ impl Metadata {
     pub fn offers_s256(&self) -> Option<bool> {
         let methods = self.code_challenge_methods_supported.as_ref()?;
         Some(methods.iter().any(|method| method == "S256"))
+    }
+
+    /// Whether the provider says that it takes DPoP proofs of this algorithm; nothing when it does not
+    /// say, which RFC 9449 §5.1 allows.
+    pub fn offers_dpop(&self, algorithm: DpopAlgorithm) -> Option<bool> {
+        let algorithms = self.dpop_signing_alg_values_supported.as_ref()?;
+        Some(algorithms.iter().any(|offered| offered == algorithm.alg()))
     }
 
     /// Whether the provider has RP-initiated logout.

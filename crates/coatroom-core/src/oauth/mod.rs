@@ -10,6 +10,7 @@
 
 pub(crate) mod authorization;
 pub(crate) mod client_auth;
+pub mod dpop;
 pub(crate) mod end_session;
 pub(crate) mod front_channel;
 pub(crate) mod id_token;

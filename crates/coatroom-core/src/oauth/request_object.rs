@@ -92,7 +92,9 @@ mod tests {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     use super::*;
-    use crate::oauth::testing::{CLIENT_ID, ISSUER, metadata_with, one_private_key_pem, provider, with_context};
+    use crate::oauth::testing::{
+        CLIENT_ID, ISSUER, metadata_with, one_private_key_pem, provider, with_context,
+    };
 
     fn signed(parameters: &[(&str, &str)], changes: &[(&str, Value)]) -> Result<[Value; 2], Error> {
         let key = SigningKey::from_pem(one_private_key_pem().as_bytes(), None, Some("k1")).expect("a key");

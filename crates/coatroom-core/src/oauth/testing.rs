@@ -237,6 +237,7 @@ pub(crate) fn provider() -> Provider {
         leeway: Duration::from_secs(10),
         logout_token_without_exp: false,
         habits: crate::config::Habits::default(),
+        dpop: None,
         timeout: Duration::from_secs(10),
     }
 }

@@ -114,23 +114,35 @@ impl TokenFailure {
     }
 }
 
-/// Reads the outcome of a token request.
-pub(crate) fn parse_token_reply(reply: &Reply) -> Result<TokenResponse, TokenFailure> {
+/// What kind of access token is wanted (RFC 6749 §7.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TokenType {
+    /// Whoever has it may use it (RFC 6750).
+    Bearer,
+    /// Bound to a key of ours (RFC 9449 §5). A `Bearer` token in its place is a downgrade.
+    Dpop,
+}
+
+/// Reads the outcome of a token request; an access token of another type than the wanted one is refused.
+pub(crate) fn parse_token_reply(reply: &Reply, wanted: TokenType) -> Result<TokenResponse, TokenFailure> {
     match reply {
-        Reply::Response(response) => parse_token_response(response),
+        Reply::Response(response) => parse_token_response(response, wanted),
         Reply::Unreachable(why) => Err(TokenFailure::Unavailable(why)),
         Reply::Keys => Err(TokenFailure::Unusable("asked for tokens, got keys")),
     }
 }
 
 /// Reads an answer of the token endpoint.
-pub(crate) fn parse_token_response(response: &ProviderResponse) -> Result<TokenResponse, TokenFailure> {
+pub(crate) fn parse_token_response(
+    response: &ProviderResponse,
+    wanted: TokenType,
+) -> Result<TokenResponse, TokenFailure> {
     let status = response.status;
     if status.is_success() {
         let members = Members::read(&response.body).ok_or(TokenFailure::Unusable(
             "a success without a json object, or with a member twice",
         ))?;
-        return members.into_tokens().map_err(TokenFailure::Unusable);
+        return members.into_tokens(wanted).map_err(TokenFailure::Unusable);
     }
     if status.is_server_error() {
         return Err(TokenFailure::Unavailable("status 5xx"));
@@ -206,7 +218,7 @@ impl Members {
         serde_json::from_str(std::str::from_utf8(body).ok()?).ok()
     }
 
-    fn into_tokens(self) -> Result<TokenResponse, &'static str> {
+    fn into_tokens(self, wanted: TokenType) -> Result<TokenResponse, &'static str> {
         match &self.error {
             Member::Absent => {}
             Member::Text(error) if error.is_empty() => {}
@@ -215,9 +227,13 @@ impl Members {
                 return Err("a success that carries an `error`");
             }
         }
+        let (name, another) = match wanted {
+            TokenType::Bearer => ("bearer", "`token_type` is not Bearer"),
+            TokenType::Dpop => ("dpop", NOT_BOUND),
+        };
         match self.token_type {
-            Member::Text(kind) if kind.expose().eq_ignore_ascii_case("bearer") => {}
-            Member::Text(_) => return Err("`token_type` is not Bearer"),
+            Member::Text(kind) if kind.expose().eq_ignore_ascii_case(name) => {}
+            Member::Text(_) => return Err(another),
             Member::Absent => return Err("`token_type` is missing"),
             Member::Number(_) | Member::Other => return Err("`token_type` is not a string"),
         }
@@ -390,7 +406,11 @@ const INVALID_CLIENT: &str =
     "invalid_client: our credentials are refused; check `client_id`, `client_secret` and `client_auth`";
 
 /// RFC 6749 §5.2, RFC 8707 §2, RFC 9449 §5 and §8, with what an operator can do about each.
-const ERRORS: [(&str, &str); 7] = [
+const ERRORS: [(&str, &str); 8] = [
+    (
+        "invalid_dpop_proof",
+        "invalid_dpop_proof: the provider refuses our proof; check `dpop`, and this machine's clock",
+    ),
     (
         "invalid_grant",
         "invalid_grant with a status that does not go with it",
@@ -414,9 +434,13 @@ const ERRORS: [(&str, &str); 7] = [
     ),
     (
         "use_dpop_nonce",
-        "use_dpop_nonce: the provider wants dpop for `client_id`",
+        "use_dpop_nonce: the provider wants dpop for `client_id` (`dpop: true`), or it refused its own nonce",
     ),
 ];
+
+/// A token that anybody may use, where one was asked for that is bound to our key.
+const NOT_BOUND: &str = "`token_type` is not DPoP: the token is not bound to the session's key; does the provider \
+                         support dpop, and is it on for `client_id`";
 
 /// No token lives longer than this many seconds (136 years), whatever the provider says.
 const MAX_EXPIRES_IN: u64 = u32::MAX as u64;
@@ -430,12 +454,17 @@ mod tests {
     use crate::oauth::testing::{metadata, provider, with_context};
 
     fn answer(status: u16, body: &str) -> Result<TokenResponse, TokenFailure> {
-        parse_token_reply(&Reply::Response(ProviderResponse {
+        answer_of(TokenType::Bearer, status, body)
+    }
+
+    fn answer_of(wanted: TokenType, status: u16, body: &str) -> Result<TokenResponse, TokenFailure> {
+        let response = ProviderResponse {
             status: StatusCode::from_u16(status).unwrap(),
             content_type: Some("text/plain".to_owned()),
             dpop_nonce: None,
             body: body.as_bytes().to_vec().into(),
-        }))
+        };
+        parse_token_reply(&Reply::Response(response), wanted)
     }
 
     fn success(body: &str) -> TokenResponse {
@@ -710,12 +739,15 @@ mod tests {
             &b"{\"access_token\":\"a\",\"token_type\":\"Bearer\",\"x\":\"\xff\"}"[..],
             b"{\"access_token\":\"a\xff\",\"token_type\":\"Bearer\"}",
         ] {
-            let outcome = parse_token_reply(&Reply::Response(ProviderResponse {
-                status: StatusCode::OK,
-                content_type: None,
-                dpop_nonce: None,
-                body: body.to_vec().into(),
-            }));
+            let outcome = parse_token_reply(
+                &Reply::Response(ProviderResponse {
+                    status: StatusCode::OK,
+                    content_type: None,
+                    dpop_nonce: None,
+                    body: body.to_vec().into(),
+                }),
+                TokenType::Bearer,
+            );
             assert!(matches!(outcome, Err(TokenFailure::Unusable(_))));
         }
     }
@@ -777,11 +809,11 @@ mod tests {
             assert_eq!(outcome, expected, "{status} {body}");
         }
         assert!(matches!(
-            parse_token_reply(&Reply::Unreachable("timeout")),
+            parse_token_reply(&Reply::Unreachable("timeout"), TokenType::Bearer),
             Err(TokenFailure::Unavailable("timeout"))
         ));
         assert!(matches!(
-            parse_token_reply(&Reply::Keys),
+            parse_token_reply(&Reply::Keys, TokenType::Bearer),
             Err(TokenFailure::Unusable(_))
         ));
     }

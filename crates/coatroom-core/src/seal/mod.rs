@@ -9,6 +9,7 @@
 //! open, and never shows a key.
 
 mod key;
+mod proof_key;
 mod proxy;
 mod record;
 mod ring;
@@ -16,6 +17,7 @@ mod ring;
 use aws_lc_rs::digest;
 
 pub use key::{KeyError, MasterKey};
+pub(crate) use proof_key::{LENGTH as PROOF_KEY, ProofKey, ProofSigner};
 pub use proxy::{ProxyKey, ProxyRing};
 pub(crate) use record::{Handle, Part, digest_of};
 pub(crate) use ring::Opens;

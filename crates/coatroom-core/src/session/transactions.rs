@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{SessionId, TRANSACTION_LIFE, bytes, encode};
 use crate::packed::{pack, unpack};
+use crate::seal::{PROOF_KEY, ProofKey};
 use crate::secret::Secret;
 use crate::store::RecordKey;
 use crate::time::UnixTime;
@@ -37,6 +38,8 @@ pub(crate) struct LoginTransaction {
     pub(crate) issuer: Option<[u8; 8]>,
     /// The stored records of the sessions that end.
     pub(crate) records: Vec<RecordKey>,
+    /// What the tokens that it leads to are to be bound to; none for bearer tokens.
+    pub(crate) proof_key: Option<ProofKey>,
     /// What the caller asked for, as it was sent: one of these authentication context classes.
     pub(crate) acr_values: Option<String>,
     /// What was asked for: how long ago the user may have authenticated, in seconds.
@@ -59,6 +62,7 @@ impl LoginTransaction {
             tombstones: self.tombstones.record(),
             issuer: self.issuer.map(ByteArray::from),
             records: self.records.iter().map(|key| ByteArray::from(key.0)).collect(),
+            proof_key: self.proof_key.as_ref().map(|key| ByteArray::from(*key.bytes())),
             acr_values: self.acr_values.clone(),
             max_age: self.max_age,
             scope: self.scope.clone(),
@@ -79,6 +83,7 @@ impl LoginTransaction {
             tombstones: Tombstones::from_record(&record.tombstones),
             issuer: record.issuer.map(|issuer| *issuer),
             records: record.records.iter().map(|key| RecordKey(**key)).collect(),
+            proof_key: record.proof_key.map(|key| ProofKey::from_bytes(*key)),
             acr_values: record.acr_values,
             max_age: record.max_age,
             scope: record.scope,
@@ -156,10 +161,12 @@ struct LoginRecord<'a> {
     #[cbor(n(10), default)]
     records: Vec<ByteArray<32>>,
     #[n(11)]
-    acr_values: Option<String>,
+    proof_key: Option<ByteArray<PROOF_KEY>>,
     #[n(12)]
-    max_age: Option<u64>,
+    acr_values: Option<String>,
     #[n(13)]
+    max_age: Option<u64>,
+    #[n(14)]
     scope: Option<String>,
 }
 

@@ -124,9 +124,12 @@ impl Common {
         Ok(self.store.release(&self.lease, holder, rest).await?)
     }
 
-    /// A token request, and once the provider's keys: its metadata is there.
+    /// A token request, once more where the provider wants another nonce for its proof, and once the
+    /// provider's keys: its metadata is there.
     fn deadline(&self) -> Duration {
-        self.agent.handler.provider().timeout + KEYS_LIMIT
+        let provider = self.agent.handler.provider();
+        let requests = 1 + u32::from(provider.dpop.is_some());
+        provider.timeout * requests + KEYS_LIMIT
     }
 
     fn note(&self, note: Note) {

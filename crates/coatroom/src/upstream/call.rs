@@ -24,6 +24,7 @@ use super::expect::Gate;
 use super::http2::{Unprocessed, unprocessed};
 use super::limit::{Client, LimitedBody, Loan, Progress, RequestBody};
 use super::pool::{Live, Origin, Pool, Purpose, Used};
+use super::proving::{Answered, Proving};
 use super::websocket::{Handshake, Outcome};
 use super::{State, Step, Terms, tunnel};
 use crate::timer::CoarseSleep;
@@ -44,6 +45,8 @@ pub(super) struct Call<B: RequestBody> {
     /// What it takes to send the request once more, if it was sent over HTTP/2.
     pub(super) again: Option<Box<Again<B>>>,
     pub(super) repeated: bool,
+    /// Where the token is bound to a key.
+    pub(super) proving: Option<Box<Proving<B>>>,
     /// For the answer's head; set when the request is handed to a connection.
     pub(super) deadline: Option<CoarseSleep>,
     /// For all of it, on a route with `total_timeout`.
@@ -83,6 +86,9 @@ impl<B: RequestBody> Call<B> {
         mut request: Request<LimitedBody<B>>,
     ) -> Step<B> {
         self.deadline = Some(self.pool.timer.sleep(self.terms.timeout));
+        if let Some(proving) = &mut self.proving {
+            request = proving.keep(request);
+        }
         if live.http2().is_some() {
             request = match self.prepare_http2(request) {
                 Ok(request) => request,
@@ -120,6 +126,9 @@ impl<B: RequestBody> Call<B> {
         let mut request = Request::from_parts(head, body);
         if let Some(websocket) = &self.websocket {
             websocket.ask_http2(&mut request)?;
+            if let Some(proving) = &self.proving {
+                proving.prove(&mut request)?;
+            }
         }
         Ok(request)
     }
@@ -132,6 +141,12 @@ impl<B: RequestBody> Call<B> {
         cx: &mut Context<'_>,
     ) -> Step<B> {
         self.origin.pulse.succeeded();
+        if self.proving.is_some() {
+            match self.prove_again(live, response, cx) {
+                Answered::Challenged(step) => return step,
+                Answered::Plainly(own, same, answer) => (self, live, response) = (own, same, answer),
+            }
+        }
         if let Some(websocket) = self.websocket.take() {
             let is_http2 = live.http2().is_some();
             let outcome = match is_http2 {

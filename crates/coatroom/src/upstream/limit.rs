@@ -4,10 +4,11 @@
 //! connection or stream. The body also notes when it last moved and whether it waits for the
 //! client, so that a deadline for the upstream's answer does not count the client's time. Where
 //! the client asked first (`Expect: 100-continue`, RFC 9110 §10.1.1) it begins only when the
-//! upstream says so. It can be lent, to be had back as long as nothing of it was sent. It never
-//! changes a byte; trailers pass, but for those that would not pass as headers.
+//! upstream says so. It can be lent, to be had back as long as nothing of it was sent, or, where that
+//! was asked for, with the little that was sent so far. It never changes a byte; trailers pass, but for those that would not pass as headers.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -50,8 +51,19 @@ enum Source<B> {
 pub(super) struct Loan<B>(Option<Rc<Lent<B>>>);
 
 struct Lent<B> {
+    /// None once it is over, or was taken back.
     body: RefCell<Option<B>>,
     begun: Cell<bool>,
+    /// What goes before it: it was sent once before.
+    again: RefCell<VecDeque<Frame<Bytes>>>,
+    /// What has passed, if somebody asked for it and it was not too much.
+    kept: RefCell<Option<Kept>>,
+}
+
+#[derive(Default)]
+struct Kept {
+    frames: VecDeque<Frame<Bytes>>,
+    length: usize,
 }
 
 /// How an upload is doing.
@@ -98,6 +110,10 @@ pub(super) enum RequestBodyError {
 impl<B: RequestBody> LimitedBody<B> {
     /// Puts the limit on a body; none when the body already says that it is longer.
     pub(super) fn new(inner: B, limit: u64, csrf_header: &HeaderName) -> Option<Self> {
+        Self::of(Source::Own(inner), limit, csrf_header)
+    }
+
+    fn of(inner: Source<B>, limit: u64, csrf_header: &HeaderName) -> Option<Self> {
         if inner.is_end_stream() {
             return Some(Self(None));
         }
@@ -105,7 +121,7 @@ impl<B: RequestBody> LimitedBody<B> {
             return None;
         }
         Some(Self(Some(Box::new(Upload {
-            inner: Source::Own(inner),
+            inner,
             left: limit,
             csrf_header: csrf_header.clone(),
             progress: Rc::new(Progress {
@@ -135,10 +151,7 @@ impl<B: RequestBody> LimitedBody<B> {
             return (Self(None), Loan(None));
         };
         let lent = match upload.inner {
-            Source::Own(body) => Rc::new(Lent {
-                body: RefCell::new(Some(body)),
-                begun: Cell::new(false),
-            }),
+            Source::Own(body) => Rc::new(Lent::new(body)),
             Source::Lent(lent) => lent,
         };
         let upload = Upload {
@@ -158,7 +171,116 @@ impl<B: RequestBody> Loan<B> {
         if lent.begun.get() {
             return None;
         }
-        LimitedBody::new(lent.body.borrow_mut().take()?, limit, csrf_header)
+        lent.take(lent.again.take())?.limited(limit, csrf_header)
+    }
+
+    /// From now on keeps what passes, as long as that is little.
+    pub(super) fn keep(&self) {
+        if let Some(lent) = &self.0 {
+            let mut kept = lent.kept.borrow_mut();
+            if !lent.begun.get() && kept.is_none() {
+                *kept = Some(Kept::default());
+            }
+        }
+    }
+
+    /// The body from its beginning, if all that has passed was kept; whoever has the other half finds
+    /// it over.
+    pub(super) fn replay(&self, limit: u64, csrf_header: &HeaderName) -> Option<LimitedBody<B>> {
+        let Some(lent) = &self.0 else {
+            return Some(LimitedBody(None));
+        };
+        let kept = lent.kept.take()?;
+        lent.take(kept.frames)?.limited(limit, csrf_header)
+    }
+}
+
+impl<B: RequestBody> Lent<B> {
+    fn new(body: B) -> Self {
+        Self {
+            body: RefCell::new(Some(body)),
+            begun: Cell::new(false),
+            again: RefCell::default(),
+            kept: RefCell::default(),
+        }
+    }
+
+    /// What is left, with these frames before it.
+    fn take(&self, before: VecDeque<Frame<Bytes>>) -> Option<Self> {
+        let body = self.body.take();
+        (body.is_some() || !before.is_empty()).then(|| Self {
+            body: RefCell::new(body),
+            begun: Cell::new(false),
+            again: RefCell::new(before),
+            kept: RefCell::default(),
+        })
+    }
+
+    fn limited(self, limit: u64, csrf_header: &HeaderName) -> Option<LimitedBody<B>> {
+        LimitedBody::of(Source::Lent(Rc::new(self)), limit, csrf_header)
+    }
+
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        if let Some(frame) = self.again.borrow_mut().pop_front() {
+            self.begun.set(true);
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        let mut place = self.body.borrow_mut();
+        let Some(body) = place.as_mut() else {
+            return Poll::Ready(None);
+        };
+        let polled = Pin::new(body).poll_frame(cx);
+        match &polled {
+            Poll::Pending => {}
+            Poll::Ready(frame) => {
+                self.begun.set(true);
+                match frame {
+                    Some(Ok(frame)) => self.note(frame),
+                    Some(Err(_)) => drop(self.kept.take()),
+                    None => *place = None,
+                }
+            }
+        }
+        polled
+    }
+
+    /// Keeps a frame if it may.
+    fn note(&self, frame: &Frame<Bytes>) {
+        let mut place = self.kept.borrow_mut();
+        let Some(kept) = place.as_mut() else { return };
+        let copy = match (frame.data_ref(), frame.trailers_ref()) {
+            (Some(data), _) => {
+                kept.length = kept.length.saturating_add(data.len());
+                Some(Frame::data(data.clone()))
+            }
+            (None, Some(trailers)) => Some(Frame::trailers(trailers.clone())),
+            (None, None) => None,
+        };
+        match copy.filter(|_| kept.length <= MOST_KEPT && kept.frames.len() < MOST_FRAMES) {
+            Some(copy) => kept.frames.push_back(copy),
+            None => *place = None,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.again.borrow().is_empty() && self.body.borrow().as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let rest = self.body.borrow();
+        let mut hint = rest
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
+        let again = self.again.borrow();
+        if !again.is_empty() {
+            let lengths = again.iter().filter_map(Frame::data_ref).map(Bytes::len);
+            let before = u64::try_from(lengths.sum::<usize>()).unwrap_or(u64::MAX);
+            if let Some(upper) = hint.upper() {
+                hint.set_upper(upper.saturating_add(before));
+            }
+            hint.set_lower(hint.lower().saturating_add(before));
+        }
+        hint
     }
 }
 
@@ -187,24 +309,21 @@ impl<B: RequestBody> Source<B> {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self {
             Self::Own(body) => Pin::new(body).poll_frame(cx),
-            Self::Lent(loan) => {
-                let mut place = loan.body.borrow_mut();
-                let Some(body) = place.as_mut() else {
-                    return Poll::Ready(None);
-                };
-                let polled = Pin::new(body).poll_frame(cx);
-                if polled.is_ready() {
-                    loan.begun.set(true);
-                }
-                polled
-            }
+            Self::Lent(loan) => loan.poll_frame(cx),
         }
     }
 
-    fn ask<T>(&self, question: impl FnOnce(&B) -> T, absent: T) -> T {
+    fn is_end_stream(&self) -> bool {
         match self {
-            Self::Own(body) => question(body),
-            Self::Lent(loan) => loan.body.borrow().as_ref().map_or(absent, question),
+            Self::Own(body) => body.is_end_stream(),
+            Self::Lent(loan) => loan.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(body) => body.size_hint(),
+            Self::Lent(loan) => loan.size_hint(),
         }
     }
 }
@@ -259,17 +378,23 @@ impl<B: RequestBody> Body for LimitedBody<B> {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             None => true,
-            Some(upload) => upload.inner.ask(Body::is_end_stream, true),
+            Some(upload) => upload.inner.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             None => SizeHint::with_exact(0),
-            Some(upload) => upload.inner.ask(Body::size_hint, SizeHint::with_exact(0)),
+            Some(upload) => upload.inner.size_hint(),
         }
     }
 }
+
+/// How many bytes of a body are kept in case it has to be sent once more.
+const MOST_KEPT: usize = 64 * 1024;
+
+/// In how many frames, since each costs more than its bytes.
+const MOST_FRAMES: usize = 1024;
 
 // Nothing in it is ever pinned.
 impl<B> Unpin for LimitedBody<B> {}

@@ -25,6 +25,7 @@ mod health;
 mod http2;
 mod limit;
 mod pool;
+mod proving;
 mod quiet;
 mod resolve;
 mod tunnel;
@@ -59,8 +60,10 @@ pub use self::examine::{Examined, Question};
 use self::limit::LimitedBody;
 pub use self::limit::{BoxError, RequestBody};
 use self::pool::{Answer, Live, NoConnection, Pool};
+use self::proving::Proving;
 use self::quiet::quietly;
 use self::websocket::Handshake;
+use crate::dpop::DpopSigner;
 use crate::extensions::{Matched, Session};
 use crate::session_end::SessionEnds;
 use crate::static_files::StaticFiles;
@@ -155,6 +158,7 @@ impl<B: RequestBody> Upstream<B> {
             }
             None => Watch::Nothing,
         };
+        let signer = request.extensions_mut().remove::<DpopSigner>();
         let websocket = websocket::take(&mut request)?;
 
         let headers = request.headers_mut();
@@ -194,6 +198,7 @@ impl<B: RequestBody> Upstream<B> {
                 expects,
                 again: None,
                 repeated: false,
+                proving: signer.map(Proving::new),
             }),
         })
     }

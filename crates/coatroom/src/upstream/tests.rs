@@ -537,6 +537,7 @@ async fn the_deadline_does_not_count_the_time_of_a_moving_upload() {
         expects: false,
         again: None,
         repeated: false,
+        proving: None,
         deadline: Some(upstream.core.pool.timer.sleep(TERMS.timeout)),
     };
     let overdue =
@@ -799,6 +800,7 @@ async fn only_a_request_that_was_never_begun_is_sent_again_and_only_from_an_idle
             expects: false,
             again: None,
             repeated: false,
+            proving: None,
             deadline: None,
         };
         match Box::new(call).retry(&live, error, &mut Context::from_waker(std::task::Waker::noop())) {

@@ -10,6 +10,7 @@ mod authorization_response;
 mod client_auth;
 mod cookies;
 mod cross_site;
+mod dpop;
 mod duende;
 mod duende_sign_out;
 mod embedding;

@@ -351,7 +351,7 @@ impl StoredCookie {
 }
 
 /// The table of the interface: code and status.
-const ERRORS: [(&str, u16); 22] = [
+const ERRORS: [(&str, u16); 23] = [
     ("insufficient_user_authentication", 401),
     ("invalid_request", 400),
     ("login_state_invalid", 400),
@@ -372,6 +372,7 @@ const ERRORS: [(&str, u16); 22] = [
     ("provider_unavailable", 503),
     ("store_unavailable", 503),
     ("upstream_busy", 503),
+    ("upstream_retry", 503),
     ("upstream_timeout", 504),
     ("server_error", 500),
 ];

@@ -5,6 +5,7 @@
 
 pub(crate) mod browser;
 pub(crate) mod contract;
+pub(crate) mod dpop;
 pub(crate) mod faulty_store;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres_server;

@@ -17,6 +17,8 @@ use coatroom::clock::{Clock, ManualClock};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+use super::dpop::{self, Nonces};
+
 /// The provider; stops with the test's runtime.
 #[derive(Clone)]
 pub(crate) struct ScriptedProvider {
@@ -83,6 +85,14 @@ pub(crate) struct Script {
     pub(crate) revoked: Vec<String>,
     /// Every token that was ever issued: none may show up where it does not belong.
     pub(crate) issued: Vec<String>,
+    /// Whether its tokens are bound to the keys of proofs.
+    pub(crate) dpop: bool,
+    /// Whether it gives bearer tokens all the same.
+    pub(crate) downgrades: bool,
+    /// The nonces that it wants in proofs.
+    pub(crate) nonces: Nonces,
+    /// The keys of the tokens.
+    keys: HashMap<String, String>,
     /// Requests for the JWK set.
     pub(crate) jwks_requests: usize,
     /// Requests for the metadata.
@@ -118,6 +128,7 @@ struct Grant {
     challenge: String,
     redirect_uri: String,
     refreshable: bool,
+    jkt: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -159,6 +170,10 @@ impl ScriptedProvider {
             token_requests: Vec::new(),
             revoked: Vec::new(),
             issued: Vec::new(),
+            dpop: false,
+            downgrades: false,
+            nonces: Nonces::of("provider"),
+            keys: HashMap::new(),
             jwks_requests: 0,
             discovery_requests: 0,
             front: front::Front::default(),
@@ -240,6 +255,11 @@ impl ScriptedProvider {
             .count()
     }
 
+    /// The thumbprint of the key that an access token is bound to.
+    pub(crate) fn key_of(&self, token: &str) -> Option<String> {
+        self.script().keys.get(token).cloned()
+    }
+
     /// The user approves: checks the authorization URL and gives the callback's query, or the body of
     /// the form.
     pub(crate) fn approve(&self, authorization_url: &str, user: &str) -> String {
@@ -263,6 +283,7 @@ impl ScriptedProvider {
                 challenge: parameters["code_challenge"].clone(),
                 redirect_uri: parameters["redirect_uri"].clone(),
                 refreshable,
+                jkt: parameters.get("dpop_jkt").cloned(),
             },
         );
         script.issued.push(code.clone());
@@ -364,9 +385,14 @@ async fn token(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Stri
             }
         };
         script.token_requests.push((grant, status));
+        if script.nonces.rotates {
+            script.nonces.next();
+        }
+        let nonce = script.nonces.demanded.then(|| script.nonces.current());
         (
             StatusCode::from_u16(status).expect("a status"),
-            [("content-type", content_type)],
+            [("content-type", content_type.to_owned())],
+            nonce.map(|nonce| [("dpop-nonce", nonce)]),
             body,
         )
     };
@@ -405,6 +431,22 @@ impl Script {
             return (401, json!({"error": "invalid_client"}));
         }
         let invalid_grant = (400, json!({"error": "invalid_grant"}));
+        let jkt = match self.dpop {
+            false => None,
+            true => {
+                let Some(proof) = dpop::proof(headers) else {
+                    return (400, json!({"error": "invalid_dpop_proof"}));
+                };
+                let htu = format!("{}/token", self.issuer);
+                if proof.claims["htm"] != "POST" || proof.claims["htu"] != htu {
+                    return (400, json!({"error": "invalid_dpop_proof"}));
+                }
+                if !self.nonces.takes(&proof) {
+                    return (400, json!({"error": "use_dpop_nonce"}));
+                }
+                Some(proof.jkt)
+            }
+        };
         let empty = String::new();
         match form["grant_type"].as_str() {
             "authorization_code" => {
@@ -416,10 +458,10 @@ impl Script {
                 let verifier = form.get("code_verifier").unwrap_or(&empty);
                 let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, verifier.as_bytes());
                 let proved = URL_SAFE_NO_PAD.encode(digest) == grant.challenge;
-                if !proved || form.get("redirect_uri") != Some(&grant.redirect_uri) {
+                if !proved || form.get("redirect_uri") != Some(&grant.redirect_uri) || grant.jkt != jkt {
                     return invalid_grant;
                 }
-                (200, self.issue(shared, &grant, true))
+                (200, self.issue(shared, &grant, true, jkt))
             }
             "refresh_token" => {
                 let presented = form.get("refresh_token").unwrap_or(&empty).clone();
@@ -430,13 +472,13 @@ impl Script {
                     (Token::Live, Rotation::Rotate | Rotation::Overlap) => {
                         self.refresh_tokens
                             .insert(presented, (grant.clone(), Token::Used));
-                        (200, self.issue(shared, &grant, self.refreshed_id_token))
+                        (200, self.issue(shared, &grant, self.refreshed_id_token, jkt))
                     }
                     (Token::Live, Rotation::Keep | Rotation::Never) => {
-                        (200, self.issue(shared, &grant, self.refreshed_id_token))
+                        (200, self.issue(shared, &grant, self.refreshed_id_token, jkt))
                     }
                     (Token::Used, Rotation::Overlap) => {
-                        (200, self.issue(shared, &grant, self.refreshed_id_token))
+                        (200, self.issue(shared, &grant, self.refreshed_id_token, jkt))
                     }
                     (Token::Used, _) => {
                         self.kill_all();
@@ -462,10 +504,14 @@ impl Script {
         }
     }
 
-    fn issue(&mut self, shared: &Shared, grant: &Grant, with_id_token: bool) -> Value {
+    fn issue(&mut self, shared: &Shared, grant: &Grant, with_id_token: bool, jkt: Option<String>) -> Value {
         self.counter += 1;
         let access_token = format!("canary-access-{}-{}", self.counter, "x".repeat(self.padding));
         let mut answer = json!({"access_token": access_token, "token_type": "Bearer"});
+        if let Some(jkt) = jkt.filter(|_| !self.downgrades) {
+            answer["token_type"] = "DPoP".into();
+            self.keys.insert(access_token.clone(), jkt);
+        }
         self.issued.push(access_token);
         if let Some(seconds) = self.expires_in {
             answer["expires_in"] = seconds.into();
