@@ -26,7 +26,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{Application, Callback, Provider, ResponseMode};
+use crate::config::{Application, Callback, Provider};
 use crate::cookie::{Cookies, Jar, Kind};
 use crate::error::Error;
 use crate::flow::Seen;
@@ -65,11 +65,7 @@ impl Handler {
             .provider
             .clone()
             .ok_or(Error::Bug("an application without a provider has no agent"))?;
-        let cookies = Cookies::new(&app.id, &app.base_path, &app.callback)?;
-        let cookies = match provider.authorization.response_mode {
-            ResponseMode::FormPost => cookies.for_form_post(),
-            ResponseMode::Query | ResponseMode::Jwt | ResponseMode::QueryJwt => cookies,
-        };
+        let cookies = Cookies::of(&app)?;
         Ok(Self {
             app,
             provider,

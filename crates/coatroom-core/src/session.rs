@@ -11,7 +11,7 @@ use minicbor::{CborLen, Decode, Encode};
 use zeroize::Zeroizing;
 
 use crate::assurance::{Assurance, Authentication};
-use crate::config::{AppId, SessionLimits};
+use crate::config::{ApiId, AppId, SessionLimits};
 use crate::headers::Authorization;
 use crate::packed::{pack, unpack};
 use crate::rng::{Rng, random};
@@ -20,8 +20,12 @@ use crate::secret::Secret;
 use crate::store::{MarkKey, RecordKey, RecordVersion};
 use crate::time::UnixTime;
 
+mod apis;
 pub mod metadata;
 mod transactions;
+
+pub use apis::NoToken;
+pub(crate) use apis::{ApiCookie, ApiCredential, ApiState, ApiToken};
 
 pub(crate) use transactions::{LoginTransaction, LogoutTransaction};
 
@@ -57,6 +61,31 @@ pub(crate) struct Tokens {
     pub(crate) id_token: Secret,
     /// The scopes that were granted, if the provider says (RFC 6749 §5.1).
     pub(crate) scope: Option<String>,
+    /// Those of APIs that have their own.
+    pub(crate) apis: Vec<ApiToken>,
+}
+
+/// Where the session's own access token is, while sessions are in cookies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TokenPlace {
+    /// In the anchor: some route's calls carry it.
+    Anchor,
+    /// In the session cookie, for the agent alone: every route has a token of its own.
+    Session,
+}
+
+impl Tokens {
+    /// When the first of them expires.
+    pub(crate) fn first_expires_at(&self) -> UnixTime {
+        let apis = self.apis.iter().filter(|token| token.is_there());
+        let apis = apis.map(|token| token.expires_at).min();
+        apis.map_or(self.access_expires_at, |first| first.min(self.access_expires_at))
+    }
+
+    /// What is known of one API's.
+    pub(crate) fn of_api(&self, api: ApiId) -> Option<&ApiToken> {
+        self.apis.iter().find(|token| token.api == api)
+    }
 }
 
 /// A session: the sum of what the anchor and the session cookie hold.
@@ -147,11 +176,13 @@ impl Session {
     /// the access cookie is honoured for half the idle time after the last sign of a user: the
     /// refresh this forces is the next sign.
     pub(crate) fn honoured_until(&self, limits: &SessionLimits) -> UnixTime {
+        self.tokens.first_expires_at().min(self.without_token(limits))
+    }
+
+    /// The same for a cookie without a token.
+    fn without_token(&self, limits: &SessionLimits) -> UnixTime {
         let half_idle = self.last_active.plus(limits.idle / 2);
-        self.tokens
-            .access_expires_at
-            .min(half_idle)
-            .min(self.ends_at(limits))
+        half_idle.min(self.ends_at(limits))
     }
 
     /// The anchor's plaintext: with the access token, or with the handle of a session that is kept in
@@ -161,17 +192,20 @@ impl Session {
         limits: &SessionLimits,
         facts: Option<&Facts>,
         assurance: Option<&Assurance>,
+        place: TokenPlace,
     ) -> Zeroizing<Vec<u8>> {
         // of a stored session it is in the record, which a refresh writes
         let assurance = assurance.filter(|_| self.kept.is_none()).map(Assurance::encode);
         let absolute = self.created_at.plus(limits.absolute);
-        let (ends_at, honoured_until, access_token) = match &self.kept {
-            Some(_) => (absolute, absolute, Zeroizing::new(Vec::new())),
-            None => (
+        let without_token = self.without_token(limits);
+        let (ends_at, honoured_until, access_token) = match (&self.kept, place) {
+            (Some(_), _) => (absolute, absolute, Zeroizing::new(Vec::new())),
+            (None, TokenPlace::Anchor) => (
                 self.ends_at(limits),
-                self.honoured_until(limits),
+                self.tokens.access_expires_at.min(without_token),
                 pack(&self.tokens.access_token),
             ),
+            (None, TokenPlace::Session) => (self.ends_at(limits), without_token, Zeroizing::new(Vec::new())),
         };
         encode(&AnchorRecord {
             id: ByteArray::from(self.id.0),
@@ -200,7 +234,7 @@ impl Session {
         if self.tokens.refresh_token.is_none() {
             return UnixTime(u64::MAX);
         }
-        let expires_at = self.tokens.access_expires_at;
+        let expires_at = self.tokens.first_expires_at();
         let window = (expires_at.seconds_from(self.written_at) / 4).min(60);
         let [first, ..] = digest8(
             "refresh jitter",
@@ -218,6 +252,7 @@ impl Session {
     ) -> Zeroizing<Vec<u8>> {
         let access_token = pack(&self.tokens.access_token);
         let assurance = assurance.map(Assurance::encode);
+        let apis = apis::Packed::all(&self.tokens.apis);
         encode(&AccessPartRecord {
             id: ByteArray::from(self.id.0),
             ends_at: self.ends_at(limits).0,
@@ -228,6 +263,7 @@ impl Session {
             idle: limits.idle.as_secs(),
             assurance: assurance.as_deref().map(bytes),
             proof_key: self.proof_key_bytes(),
+            apis: apis.records(),
         })
     }
 
@@ -235,8 +271,14 @@ impl Session {
         self.proof_key.as_ref().map(|key| ByteArray::from(*key.bytes()))
     }
 
-    /// The session cookie's plaintext: everything but the access token.
-    pub(crate) fn encode_session(&self) -> Zeroizing<Vec<u8>> {
+    /// The session cookie's plaintext: everything but the access tokens that other cookies have.
+    pub(crate) fn encode_session(&self, place: TokenPlace) -> Zeroizing<Vec<u8>> {
+        let access_token = (place == TokenPlace::Session).then(|| pack(&self.tokens.access_token));
+        // a record has them in its other part
+        let apis = match &self.kept {
+            Some(_) => apis::Packed::all(&[]),
+            None => apis::Packed::short(&self.tokens.apis),
+        };
         let refresh_token = self.tokens.refresh_token.as_ref().map(pack);
         let id_token = pack(&self.tokens.id_token);
         encode(&SessionRecord {
@@ -253,13 +295,16 @@ impl Session {
             scope: self.tokens.scope.clone(),
             acr: self.authentication.acr.clone(),
             auth_time: self.authentication.auth_time.map(|at| at.0),
+            access_token: access_token.as_ref().map(|packed| bytes(packed)),
+            apis: apis.records(),
         })
     }
 
     /// Puts a session together from its two halves; none unless the ids are equal.
     pub(crate) fn join(anchor: &Anchor, session: &[u8]) -> Option<Self> {
         match &anchor.holds {
-            Holds::Token(access_token) => Self::assemble(anchor.id, access_token, session),
+            Holds::Token(access_token) => Self::assemble(anchor.id, Some(access_token), session),
+            Holds::Nothing => Self::assemble(anchor.id, None, session),
             Holds::Handle(_) => None,
         }
     }
@@ -268,14 +313,15 @@ impl Session {
     pub(crate) fn of_parts(id: SessionId, access: &[u8], agent: &[u8], kept: Option<Kept>) -> Option<Self> {
         let record: AccessPartRecord<'_> = minicbor::decode(access).ok()?;
         let access_token = unpack(record.access_token)?;
-        let session =
-            Self::assemble(id, &access_token, agent).filter(|session| *record.id == session.id.0)?;
+        let mut session =
+            Self::assemble(id, Some(&access_token), agent).filter(|session| *record.id == session.id.0)?;
+        session.tokens.apis = apis::tokens_of(record.apis);
         let renewals = record.renewals;
         let kept = kept.map(|kept| Kept { renewals, ..kept });
         Some(Self { kept, ..session })
     }
 
-    fn assemble(id: SessionId, access_token: &Secret, session: &[u8]) -> Option<Self> {
+    fn assemble(id: SessionId, access_token: Option<&Secret>, session: &[u8]) -> Option<Self> {
         let record: SessionRecord<'_> = minicbor::decode(session).ok()?;
         if *record.id != id.0 {
             return None;
@@ -292,12 +338,16 @@ impl Session {
             written_at: UnixTime(record.written_at),
             login_state: *record.login_state,
             tokens: Tokens {
-                access_token: access_token.clone(),
+                access_token: match (access_token, record.access_token) {
+                    (Some(access_token), _) => access_token.clone(),
+                    (None, packed) => unpack(packed?)?,
+                },
                 access_expires_at: UnixTime(record.access_expires_at),
                 refresh_token,
                 refresh_expires_at: record.refresh_expires_at.map(UnixTime),
                 id_token: unpack(record.id_token)?,
                 scope: record.scope,
+                apis: apis::tokens_of(record.apis),
             },
             authentication: Authentication {
                 acr: record.acr,
@@ -334,6 +384,8 @@ pub(crate) struct ApiAnchor {
 pub(crate) enum Holds<T> {
     /// The token itself.
     Token(T),
+    /// Nothing: every route has a token of its own.
+    Nothing,
     /// The handle of a stored session.
     Handle(Handle),
 }
@@ -347,6 +399,7 @@ impl ApiAnchor {
             honoured_until: UnixTime(record.honoured_until),
             holds: match record.handle {
                 Some(handle) => Holds::Handle(Handle::from_bytes(*handle)),
+                None if record.access_token.is_empty() => Holds::Nothing,
                 None => Holds::Token(authorization(record.access_token, record.proof_key)?),
             },
             assurance: record
@@ -362,7 +415,7 @@ impl Anchor {
     /// The name of its record, where it is kept in a store.
     pub(crate) fn record_key(&self, application: &AppId) -> Option<RecordKey> {
         match &self.holds {
-            Holds::Token(_) => None,
+            Holds::Token(_) | Holds::Nothing => None,
             Holds::Handle(handle) => Some(handle.record_key(application)),
         }
     }
@@ -375,6 +428,7 @@ impl Anchor {
             honoured_until: UnixTime(record.honoured_until),
             holds: match record.handle {
                 Some(handle) => Holds::Handle(Handle::from_bytes(*handle)),
+                None if record.access_token.is_empty() => Holds::Nothing,
                 None => Holds::Token(unpack(record.access_token)?),
             },
             facts: record.facts(),
@@ -392,6 +446,8 @@ pub(crate) struct AccessPart {
     /// The idle limit: an instance that only forwards is not told of it otherwise.
     pub(crate) idle: Duration,
     pub(crate) assurance: Option<Assurance>,
+    /// The tokens of APIs that have their own.
+    pub(crate) apis: Vec<ApiCredential>,
 }
 
 impl AccessPart {
@@ -405,6 +461,7 @@ impl AccessPart {
             authorization: authorization(record.access_token, record.proof_key)?,
             idle: Duration::from_secs(record.idle),
             assurance: record.assurance.and_then(|known| Assurance::decode(known)),
+            apis: apis::credentials_of(record.apis, record.proof_key),
         })
     }
 }
@@ -422,6 +479,7 @@ pub(crate) fn encode_tokens(tokens: &Tokens) -> Zeroizing<Vec<u8>> {
     let access_token = pack(&tokens.access_token);
     let refresh_token = tokens.refresh_token.as_ref().map(pack);
     let id_token = pack(&tokens.id_token);
+    let apis = apis::Packed::all(&tokens.apis);
     encode(&TokensRecord {
         access_token: bytes(&access_token),
         access_expires_at: tokens.access_expires_at.0,
@@ -429,6 +487,7 @@ pub(crate) fn encode_tokens(tokens: &Tokens) -> Zeroizing<Vec<u8>> {
         id_token: bytes(&id_token),
         refresh_expires_at: tokens.refresh_expires_at.map(|at| at.0),
         scope: tokens.scope.clone(),
+        apis: apis.records(),
     })
 }
 
@@ -445,6 +504,7 @@ pub(crate) fn decode_tokens(plaintext: &[u8]) -> Option<Tokens> {
         refresh_expires_at: record.refresh_expires_at.map(UnixTime),
         id_token: unpack(record.id_token)?,
         scope: record.scope,
+        apis: apis::tokens_of(record.apis),
     })
 }
 
@@ -513,6 +573,8 @@ struct AccessPartRecord<'a> {
     proof_key: Option<ByteArray<PROOF_KEY>>,
     #[b(8)]
     assurance: Option<&'a ByteSlice>,
+    #[b(9)]
+    apis: Option<Vec<apis::ApiTokenRecord<'a>>>,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -543,6 +605,10 @@ struct SessionRecord<'a> {
     acr: Option<String>,
     #[n(12)]
     auth_time: Option<u64>,
+    #[b(13)]
+    access_token: Option<&'a ByteSlice>,
+    #[b(14)]
+    apis: Option<Vec<apis::ApiTokenRecord<'a>>>,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -559,6 +625,8 @@ struct TokensRecord<'a> {
     refresh_expires_at: Option<u64>,
     #[n(5)]
     scope: Option<String>,
+    #[b(6)]
+    apis: Option<Vec<apis::ApiTokenRecord<'a>>>,
 }
 
 #[cfg(test)]
@@ -591,6 +659,7 @@ mod tests {
                 refresh_expires_at: Some(UnixTime(1_086_400)),
                 id_token: Secret::new("aGVhZA.Ym9keQ.c2ln"),
                 scope: None,
+                apis: Vec::new(),
             },
             proof_key: None,
             kept: None,
@@ -605,8 +674,9 @@ mod tests {
             acr: Some("gold".to_owned()),
             auth_time: Some(UnixTime(7)),
         };
-        let anchor = Anchor::decode(&before.encode_anchor(&limits(), None, None)).expect("decodes");
-        let after = Session::join(&anchor, &before.encode_session()).expect("one session");
+        let anchor = Anchor::decode(&before.encode_anchor(&limits(), None, None, TokenPlace::Anchor))
+            .expect("decodes");
+        let after = Session::join(&anchor, &before.encode_session(TokenPlace::Anchor)).expect("one session");
         assert_eq!(after.authentication, before.authentication);
         assert_eq!(after.tokens.scope, before.tokens.scope);
         let begun = LoginTransaction {
@@ -625,8 +695,9 @@ mod tests {
     #[test]
     fn the_two_halves_make_the_session_again() {
         let session = session(Some("refresh"));
-        let anchor = Anchor::decode(&session.encode_anchor(&limits(), None, None)).expect("decodes");
-        let joined = Session::join(&anchor, &session.encode_session()).expect("joins");
+        let anchor = Anchor::decode(&session.encode_anchor(&limits(), None, None, TokenPlace::Anchor))
+            .expect("decodes");
+        let joined = Session::join(&anchor, &session.encode_session(TokenPlace::Anchor)).expect("joins");
         assert!(joined.tokens.refresh_token == Some(Secret::new("refresh")));
         assert!(joined.tokens.access_token == Secret::new("opaque-access"));
         assert!(joined.tokens.id_token == session.tokens.id_token);
@@ -668,12 +739,12 @@ mod tests {
         for (name, encoded, published) in [
             (
                 "anchor",
-                session.encode_anchor(&limits(), None, None),
+                session.encode_anchor(&limits(), None, None, TokenPlace::Anchor),
                 "8450070707070707070707070707070707071a000feb001a000f436c4e006f70617175652d616363657373",
             ),
             (
                 "session",
-                session.encode_session(),
+                session.encode_session(TokenPlace::Anchor),
                 "8950070707070707070707070707070707071a000f42401a000f42401a000f42404803030303030303031a000f436c4800726566726573684e03046865616404626f64797369671a001093c0",
             ),
             (
@@ -695,7 +766,8 @@ mod tests {
             let hex: String = encoded.iter().map(|byte| format!("{byte:02x}")).collect();
             assert_eq!(hex, published, "{name}");
         }
-        let anchor = Anchor::decode(&session.encode_anchor(&limits(), None, None)).expect("an anchor");
+        let anchor = Anchor::decode(&session.encode_anchor(&limits(), None, None, TokenPlace::Anchor))
+            .expect("an anchor");
         assert_eq!((anchor.id, anchor.ends_at), (session.id, UnixTime(1_043_200)));
         let decoded = LoginTransaction::decode(&login().encode()).expect("a sign-in");
         assert_eq!(decoded.replaces, [SessionId([9; 16])]);
@@ -712,7 +784,8 @@ mod tests {
                 .map(|pair| u8::try_from(pair[0] * 16 + pair[1]).expect("a byte"))
                 .collect()
         };
-        let anchor = Anchor::decode(&session(None).encode_anchor(&limits(), None, None)).expect("decodes");
+        let anchor = Anchor::decode(&session(None).encode_anchor(&limits(), None, None, TokenPlace::Anchor))
+            .expect("decodes");
         // before the provider's limit was kept
         let record = "8850070707070707070707070707070707071a000f42401a000f42401a000f42404803030303030303031a000f436c48007\
                       26566726573684e03046865616404626f6479736967";
@@ -760,30 +833,35 @@ mod tests {
         for (name, encoded, published) in [
             (
                 "anchor",
-                bound.encode_anchor(&limits(), None, None),
+                bound.encode_anchor(&limits(), None, None, TokenPlace::Anchor),
                 "8c50070707070707070707070707070707071a000feb001a000f436c4e006f70617175652d616363657373f6f6f6f6f6f6f6",
             ),
             (
                 "session",
-                bound.encode_session(),
+                bound.encode_session(TokenPlace::Anchor),
                 "8a50070707070707070707070707070707071a000f42401a000f42401a000f42404803030303030303031a000f436c4800726566726573684e03046865616404626f64797369671a001093c0",
             ),
         ] {
             assert_eq!(hex(&encoded), [published, tail].concat(), "{name}");
         }
-        let anchor = Anchor::decode(&bound.encode_anchor(&limits(), None, None)).expect("decodes");
-        let joined = Session::join(&anchor, &bound.encode_session()).expect("joins");
+        let anchor =
+            Anchor::decode(&bound.encode_anchor(&limits(), None, None, TokenPlace::Anchor)).expect("decodes");
+        let joined = Session::join(&anchor, &bound.encode_session(TokenPlace::Anchor)).expect("joins");
         assert_eq!(joined.proof_key.expect("a key").bytes(), key().bytes());
         // whoever only has a proxy's key can put another into an anchor, and the agent does not look at it
-        let joined = Session::join(&anchor, &session(Some("refresh")).encode_session()).expect("joins");
+        let joined = Session::join(
+            &anchor,
+            &session(Some("refresh")).encode_session(TokenPlace::Anchor),
+        )
+        .expect("joins");
         assert!(joined.proof_key.is_none());
         let plain = session(None);
         assert!(matches!(
-            ApiAnchor::decode(&plain.encode_anchor(&limits(), None, None)).expect("decodes").holds,
+            ApiAnchor::decode(&plain.encode_anchor(&limits(), None, None, TokenPlace::Anchor)).expect("decodes").holds,
             Holds::Token(authorization) if authorization.proofs().is_none()
         ));
         assert!(matches!(
-            ApiAnchor::decode(&bound.encode_anchor(&limits(), None, None)).expect("decodes").holds,
+            ApiAnchor::decode(&bound.encode_anchor(&limits(), None, None, TokenPlace::Anchor)).expect("decodes").holds,
             Holds::Token(authorization) if authorization.proofs().is_some()
         ));
         let part = AccessPart::decode(&bound.encode_access_part(&limits(), None)).expect("decodes");
@@ -812,8 +890,8 @@ mod tests {
             ..kept.clone()
         };
         assert_eq!(
-            kept.encode_anchor(&limits(), None, None),
-            without.encode_anchor(&limits(), None, None)
+            kept.encode_anchor(&limits(), None, None, TokenPlace::Anchor),
+            without.encode_anchor(&limits(), None, None, TokenPlace::Anchor)
         );
     }
 
@@ -824,8 +902,9 @@ mod tests {
             id: SessionId([8; 16]),
             ..session(Some("refresh"))
         };
-        let anchor = Anchor::decode(&one.encode_anchor(&limits(), None, None)).expect("decodes");
-        assert!(Session::join(&anchor, &other.encode_session()).is_none());
+        let anchor =
+            Anchor::decode(&one.encode_anchor(&limits(), None, None, TokenPlace::Anchor)).expect("decodes");
+        assert!(Session::join(&anchor, &other.encode_session(TokenPlace::Anchor)).is_none());
     }
 
     #[test]

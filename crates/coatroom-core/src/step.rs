@@ -53,8 +53,9 @@ pub struct Continuation<T> {
 
 type Resume<T> = Box<dyn FnOnce(Reply, &mut Context<'_>) -> Result<Step<T>, Error> + Send>;
 
-/// How many requests one conversation may take; enough for PAR, token, userinfo, DPoP retries.
-const MAX_ROUNDS: u8 = 16;
+/// How many requests one conversation may take; enough for a token, keys, userinfo, one token for each
+/// of [`MAX_APIS`](crate::config::defaults::MAX_APIS), and each of them once more for a DPoP nonce.
+const MAX_ROUNDS: u8 = 32;
 
 impl<T: 'static> Step<T> {
     /// Asks the shell to send `request`; `resume` checks the outcome.

@@ -100,6 +100,7 @@ fn secrets_are_exposed_in_few_places() {
             "oauth/request_object.rs",
             "the request object, which the browser carries",
         ),
+        ("oauth/resource.rs", "into token requests for one API"),
         ("oauth/revocation.rs", "the revocation request"),
         ("oauth/token.rs", "the token request, and parsing its answer"),
         ("packed.rs", "what goes into a seal"),

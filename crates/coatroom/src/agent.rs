@@ -362,6 +362,9 @@ async fn refresh_at_provider(
     })
     .await;
     agent.outage.note(key, &outcome, shared.clock.now());
+    if let Ok(refreshed) = &outcome {
+        agent.note_missing(refreshed.api_failures(), shared.clock.now());
+    }
     outcome
 }
 

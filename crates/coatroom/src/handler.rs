@@ -18,13 +18,14 @@ use coatroom_core::handler::Handler;
 use coatroom_core::head::{Head, Headers};
 use coatroom_core::peers::TrustedPeers;
 use coatroom_core::seal::{KeyRing, ProxyRing};
-use coatroom_core::store::{Record, RecordKey};
+use coatroom_core::store::Record;
 use coatroom_core::time::UnixTime;
 use tokio::runtime::Handle;
 
 use crate::clock::{Clock, SystemClock};
 use crate::dpop::ApiNonces;
 use crate::flights::Flights;
+use crate::missing_tokens::MissingTokens;
 use crate::outage::Outage;
 use crate::provider::{Health, Provider, SetupError};
 use crate::rate::{self, RateLimits};
@@ -32,7 +33,7 @@ use crate::service::TokenHandlerLayer;
 use crate::session_end::SessionEnds;
 use crate::snapshot;
 use crate::store::{Guarded, SessionStore, StoreError, StoreHealth, Stores};
-use crate::stored::{self, Coalesced, Unfinished};
+use crate::stored::{self, Coalesced, LookUpName, Unfinished};
 use crate::telemetry::{ApplicationLabels, Telemetry};
 
 /// The token handler of one process. Clones share everything.
@@ -88,7 +89,7 @@ pub(crate) struct App {
     /// Where its sessions, or what is known of ended ones, are kept beside cookies.
     pub(crate) store: Option<Arc<dyn SessionStore>>,
     /// Records that are being looked up, and how many sessions had ended when that began.
-    pub(crate) look_ups: Arc<Coalesced<KnownSession, (RecordKey, u64)>>,
+    pub(crate) look_ups: Arc<Coalesced<KnownSession, LookUpName>>,
 }
 
 /// What this process does for an application.
@@ -112,6 +113,8 @@ pub(crate) struct Agent {
     pub(crate) renewals: Arc<Coalesced<StoredSession>>,
     /// The same of sessions in cookies whose replicas share a store.
     pub(crate) shared_refreshes: Arc<Coalesced<Refresh>>,
+    /// What was said of APIs without a token.
+    pub(crate) missing_tokens: Arc<MissingTokens>,
 }
 
 /// What opens cookies, and thereby what a process is.
@@ -467,6 +470,7 @@ impl Agent {
             refreshes,
             renewals,
             shared_refreshes,
+            missing_tokens: Arc::default(),
         })
     }
 

@@ -94,6 +94,7 @@ pub mod extensions;
 mod flights;
 mod grpc;
 mod handler;
+mod missing_tokens;
 mod outage;
 pub mod provider;
 mod provider_logout;

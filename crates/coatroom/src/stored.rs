@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use coatroom_core::config::ApiId;
 use coatroom_core::error::Error;
 use coatroom_core::flow::{
     Asks, Chore, Effects, KnownSession, Lookup, Revocation, StoreView, StoreWrite, StoredSession,
@@ -46,6 +47,9 @@ impl From<StoreError> for Error {
 pub(crate) struct Coalesced<T, K: Eq + Hash = [u8; 32]> {
     under_way: Mutex<HashMap<K, Joined<T>>>,
 }
+
+/// Which record, how often a session had ended when it was asked for, and whose token is needed.
+pub(crate) type LookUpName = (RecordKey, u64, Option<ApiId>);
 
 type Joined<T> = SharedFuture<BoxFuture<'static, Result<T, Error>>>;
 
@@ -126,7 +130,7 @@ impl Drop for Busy {
 pub(crate) fn look_up(shared: &Arc<Shared>, app: &Arc<App>, lookup: Lookup) -> LookUpFuture {
     let generation = shared.ends.generation().number();
     let control = shared.control.clone();
-    let record = lookup.record().copied();
+    let (record, api) = (lookup.record().copied(), lookup.api());
     let work = {
         let (shared, app) = (Arc::clone(shared), Arc::clone(app));
         move || async move { answer(&shared, &app, &lookup).await }
@@ -135,7 +139,7 @@ pub(crate) fn look_up(shared: &Arc<Shared>, app: &Arc<App>, lookup: Lookup) -> L
         // What was asked for before a session ended here is not for calls that come after that. Where
         // nobody renews, nor is what was asked for before the agent did.
         (Some(key), Role::Agent(_)) => {
-            let joined = app.look_ups.join((key, generation), &control, work);
+            let joined = app.look_ups.join((key, generation, api), &control, work);
             Box::pin(async move {
                 let known = joined.await;
                 LookedUp { known, generation }
@@ -167,7 +171,7 @@ async fn answer(shared: &Arc<Shared>, app: &App, lookup: &Lookup) -> Result<Know
             .extend(clocks.session.0, clocks.ends_at, clocks.idle_ends_at);
     }
     // by the record and not by what the caller knew: another replica may have renewed it since
-    let (true, Role::Agent(agent)) = (known.wants_tokens(now), &app.role) else {
+    let (true, Role::Agent(agent)) = (known.wants_tokens(lookup, now), &app.role) else {
         return Ok(known);
     };
     let Some(stored) = record.and_then(|record| agent.handler.stored(lookup, &record)) else {

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use coatroom_core::config::{Application, ResponseMode, SessionStorage};
+use coatroom_core::config::{Application, SessionStorage};
 use coatroom_core::cookie::{Cookies, Jar, Kind, LoginTag, MAX_CHUNKS, MAX_PAIR};
 use coatroom_core::session::TRANSACTION_LIFE;
 
@@ -20,16 +20,23 @@ pub(super) fn cookies(out: &mut String, application: &Application) -> fmt::Resul
     let login = LoginTag::of("");
     let many = format!("1 to {MAX_CHUNKS}");
     let storage = &application.session.storage;
-    let (access, parts) = match storage {
-        SessionStorage::Cookie => ("session id, access token", many.as_str()),
-        SessionStorage::CookieWithRevocations(_) => {
+    let sends_own = application.sends_session_token();
+    let (access, parts) = match (storage, sends_own) {
+        (SessionStorage::Cookie, true) => ("session id, access token", many.as_str()),
+        (SessionStorage::Cookie, false) => ("session id", "1"),
+        (SessionStorage::CookieWithRevocations(_), true) => {
             ("session id, access token, hashes of whose it is", &*many)
         }
-        SessionStorage::Store(_) => ("session id, handle of its record", "1"),
+        (SessionStorage::CookieWithRevocations(_), false) => ("session id, hashes of whose it is", "1"),
+        (SessionStorage::Store(_), _) => ("session id, handle of its record", "1"),
+    };
+    let session = match sends_own {
+        true => "refresh token, ID token, claims",
+        false => "refresh token, ID token, claims, access token",
     };
     let kinds = [
         (Kind::Access, access, &absolute, parts),
-        (Kind::Session, "refresh token, ID token, claims", &absolute, &many),
+        (Kind::Session, session, &absolute, &many),
         (Kind::Login(login), "one pending sign-in", &transaction, &many),
         (
             Kind::Logout,
@@ -40,19 +47,24 @@ pub(super) fn cookies(out: &mut String, application: &Application) -> fmt::Resul
         (Kind::Ended, "hashes of ended sessions", &absolute, "1"),
         (Kind::Refused, "hashes of refused refresh tokens", &absolute, "1"),
     ];
-    let cookies = Cookies::new(&application.id, &application.base_path, &application.callback);
-    let mut cookies = cookies.map_err(|_| fmt::Error)?;
-    let provider = application.provider.as_ref();
-    if provider.is_some_and(|provider| provider.authorization.response_mode == ResponseMode::FormPost) {
-        cookies = cookies.for_form_post();
-    }
+    let cookies = Cookies::of(application).map_err(|_| fmt::Error)?;
+    let of_apis = cookies.of_apis().map(|kind| {
+        (
+            kind,
+            "session id, one API's access token",
+            &absolute,
+            many.as_str(),
+        )
+    });
+    let kinds = kinds.into_iter().chain(of_apis);
     let jar = Jar::new([]);
     let is_read = |kind: &Kind| match (&application.provider, kind) {
+        (_, Kind::Api(_)) => !storage.is_stateful(),
         (None, kind) => matches!(kind, Kind::Access | Kind::Ended),
         (Some(_), Kind::Session | Kind::Refused) => !storage.is_stateful(),
         (Some(_), _) => true,
     };
-    let kinds = kinds.into_iter().filter(|(kind, ..)| is_read(kind));
+    let kinds = kinds.filter(|(kind, ..)| is_read(kind));
     let rows = kinds.map(|(kind, holds, life, parts)| {
         let lines = cookies.clear(kind, &jar);
         let line = lines
@@ -81,5 +93,23 @@ pub(super) fn cookies(out: &mut String, application: &Application) -> fmt::Resul
         ["name", "holds", "path", "SameSite", "life", "parts"],
         rows,
     )?;
-    writeln!(out, "    a part has at most {MAX_PAIR} bytes, its name included")
+    writeln!(out, "    a part has at most {MAX_PAIR} bytes, its name included")?;
+    if !storage.is_stateful() && !application.apis.cookies.is_empty() {
+        let tokens = if sends_own { 2 } else { 1 };
+        writeln!(
+            out,
+            "    a call that carries an API's cookie has about {} bytes of cookies where tokens have {TYPICAL}",
+            ANCHOR + tokens * (TYPICAL * 21 / 20 + AROUND)
+        )?;
+    }
+    Ok(())
 }
+
+/// What a JWT access token comes to with a provider of the usual kind, in bytes.
+const TYPICAL: usize = 1200;
+
+/// What stands around it in its cookie, name included.
+const AROUND: usize = 170;
+
+/// The anchor without a token.
+const ANCHOR: usize = 150;

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use coatroom_core::config::{Application, Auth, PolicyChoice, Route, RouteTarget};
+use coatroom_core::config::{ApiGrant, Application, Auth, PolicyChoice, Route, RouteTarget};
 use coatroom_core::guard::Class;
 use coatroom_core::route::{Endpoint, Resolved};
 
@@ -34,9 +34,9 @@ pub(super) fn routes(out: &mut String, application: &Application) -> fmt::Result
             RouteTarget::Inner => "the wrapped service".to_owned(),
         };
         let (caller, attached) = match route.auth {
-            Auth::Required => (caller(route), "token"),
-            Auth::Optional => ("everybody".to_owned(), "token, if any"),
-            Auth::None => ("everybody".to_owned(), "nothing"),
+            Auth::Required => (caller(route), attached(application, route, "")),
+            Auth::Optional => ("everybody".to_owned(), attached(application, route, ", if any")),
+            Auth::None => ("everybody".to_owned(), "nothing".to_owned()),
         };
         [
             route.prefix.as_str().to_owned(),
@@ -44,7 +44,7 @@ pub(super) fn routes(out: &mut String, application: &Application) -> fmt::Result
             caller,
             // What the guard itself would go by, not a second opinion.
             guard(Class::of(&Resolved::Proxy { index, route })).to_owned(),
-            attached.to_owned(),
+            attached,
             target,
         ]
     });
@@ -83,6 +83,27 @@ fn caller(route: &Route) -> String {
         out.push_str(&format!(", {name} {}", values.join(" or ")));
     }
     out
+}
+
+/// Whose token a call carries, and how that is had.
+fn attached(application: &Application, route: &Route, condition: &str) -> String {
+    let own = route.token.and_then(|token| {
+        let mut apis = application.apis.list.iter();
+        apis.find(|api| api.id == token.api)
+    });
+    let Some(api) = own else {
+        return format!("token{condition}");
+    };
+    let (_, target) = api.target.parameter();
+    let how = match &api.grant {
+        ApiGrant::Refresh => "token",
+        ApiGrant::Exchange { .. } => "exchanged token",
+    };
+    let scopes = match api.scopes.is_empty() {
+        true => String::new(),
+        false => format!(", {}", api.scopes.join(" ")),
+    };
+    format!("{how} for {target}{scopes}{condition}")
 }
 
 fn methods(route: &Route) -> String {

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use coatroom_core::assurance::DemandsConfig;
 use coatroom_core::config::{
-    AgentLimitsConfig, Application, ApplicationConfig, FilesConfig, HabitsConfig, HstsConfig, Preset,
-    Problem, ProviderConfig, RateLimitConfig, RouteConfig, RouteLimitConfig, RouteTargetConfig,
-    SessionConfig, defaults, policy_weaknesses,
+    AgentLimitsConfig, Application, ApplicationConfig, ExchangeConfig, FilesConfig, HabitsConfig, HstsConfig,
+    Preset, Problem, ProviderConfig, RateLimitConfig, RouteConfig, RouteLimitConfig, RouteTargetConfig,
+    SessionConfig, TokenConfig, defaults, policy_weaknesses,
 };
 use coatroom_core::secret::Secret;
 
@@ -372,6 +372,7 @@ fn route(
         target,
         strip_prefix: route.strip_prefix,
         auth: route.auth.map(|auth| auth.0.to_owned()),
+        token: route.token.map(token),
         methods: route.methods,
         resources: route.resources,
         cache: route.cache.map(|cache| cache.as_str().to_owned()),
@@ -394,6 +395,20 @@ fn demands(written: schema::Require) -> DemandsConfig {
         max_age: written.max_age.map(seconds),
         scopes: written.scopes.unwrap_or_default(),
         claims: written.claims.map_or_else(Vec::new, |Named(pairs)| pairs),
+    }
+}
+
+fn token(written: schema::RouteToken) -> TokenConfig {
+    TokenConfig {
+        resource: written.resource,
+        audience: written.audience,
+        scopes: written.scopes,
+        exchange: written.exchange.map(|exchange| ExchangeConfig {
+            resource: exchange.resource,
+            audience: exchange.audience,
+            scopes: exchange.scopes,
+            requested_token_type: exchange.requested_token_type,
+        }),
     }
 }
 

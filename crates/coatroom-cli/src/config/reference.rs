@@ -16,7 +16,7 @@ use super::json_schema::{resolved, schema};
 use super::mask::REFERENCES;
 use super::schema::{
     App, Connections, File, Log, Login, Provider, ProviderLogout, RateLimit, RateLimits, Require, Route,
-    RouteLimit, Session,
+    RouteLimit, RouteToken, Session, TokenExchange,
 };
 use super::schema_dpop::Dpop;
 use super::schema_tls::{Certificate, Hsts, Tls};
@@ -186,6 +186,22 @@ fn sections() -> Vec<Section> {
             "",
             "route-",
             keys_of::<Route>(),
+        ),
+        section(
+            "Route token",
+            "RouteToken",
+            "Below a route's `token`.",
+            "token.",
+            "route-token-",
+            keys_of::<RouteToken>(),
+        ),
+        section(
+            "Token exchange",
+            "TokenExchange",
+            "Below `exchange` of a route's `token`.",
+            "token.exchange.",
+            "token-exchange-",
+            keys_of::<TokenExchange>(),
         ),
         section(
             "Health check",

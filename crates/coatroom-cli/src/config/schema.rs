@@ -21,6 +21,7 @@ pub(crate) use limits::{
 };
 pub(crate) use log::{Format, Log};
 pub(crate) use session::Session;
+pub(crate) use token::{RouteToken, TokenExchange};
 
 use super::authorization::{Claims, PushedRequests, RequestObject, ResponseMode};
 use super::client_auth::ClientAuthSetting;
@@ -38,6 +39,7 @@ mod habits;
 mod limits;
 mod log;
 mod session;
+mod token;
 
 /// A Coatroom configuration file.
 ///
@@ -397,9 +399,9 @@ pub(crate) struct Route {
     /// With `static`: further headers on every file, such as
     /// `{Cross-Origin-Opener-Policy: same-origin}`. None that is written for each file anyway.
     pub(crate) headers: Option<Named<String>>,
-    #[serde(rename = "token")]
-    #[schemars(skip)]
-    _token: Option<NotYet>,
+    /// The access token that the route's calls carry: one for its API alone, by refresh (RFC 8707) or
+    /// by exchange (RFC 8693). Routes with the same `token` share one. Default: the session's own.
+    pub(crate) token: Option<RouteToken>,
 }
 
 /// A route's `auth`.
@@ -418,7 +420,7 @@ pub(crate) enum Cache {
 }
 
 /// The keys that are known and refused ([`NotYet`]): no hint offers one.
-pub(crate) const NOT_YET: [&str; 5] = ["forward_auth", "profile", "revocable", "token", "acme"];
+pub(crate) const NOT_YET: [&str; 4] = ["forward_auth", "profile", "revocable", "acme"];
 
 /// Whether a key is such a one.
 pub(crate) fn is_not_yet(key: &str) -> bool {
@@ -591,7 +593,9 @@ apps:
               upstream_tls: {ca: {file: a}, certificate: {file: b}, key: {file: c}, server_name: d},
               rate_limit: {requests: 1, per: 1m, burst: 5, by: session}, forwarded: true,
               require: {acr: [gold], max_age: 5m, scopes: [openid], claims: {role: [admin]}},
-              public_url: https://a}
+              public_url: https://a,
+              token: {resource: https://a, audience: b, scopes: [c],
+                      exchange: {resource: https://a, audience: b, scopes: [c], requested_token_type: d}}}
       /many/: {upstream: [https://a, https://b]}
       /: {static: dist, allowed_sources: {img-src: ['https:']}, headers: {x-a: b},
           danger_no_content_security_policy: false, content_security_policy: default-src 'self'}
@@ -612,11 +616,6 @@ apps:
             (
                 file("", "revocable: true", "static: a"),
                 "apps.shop.session.revocable",
-                later,
-            ),
-            (
-                file("", "", "upstream: a, token: {resource: b}"),
-                "apps.shop.routes[/].token",
                 later,
             ),
             (

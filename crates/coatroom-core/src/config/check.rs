@@ -12,6 +12,7 @@ use url::Url;
 use super::addresses::{
     check_app_url, check_base_path, check_callback, check_home, check_hosts, check_origins, check_url,
 };
+use super::apis::{ask_for, check_tokens};
 use super::authorization::check_response_mode;
 use super::client_auth::bind_routes;
 use super::compatibility::{Compatibility, check_compatibility};
@@ -58,7 +59,7 @@ impl ApplicationConfig {
         let hsts = Hsts::check(&self.hsts, url.as_ref().map(|(url, _)| url), &mut problems);
         let rate_limits = check_agent_limits(&self.rate_limits, &mut problems);
         let is_proxy = self.provider.is_none();
-        let provider = self
+        let mut provider = self
             .provider
             .and_then(|provider| check_provider(provider, &mut problems));
         if is_proxy {
@@ -71,9 +72,17 @@ impl ApplicationConfig {
         }
         let own = url.as_ref().map(|(url, _)| url);
         let paths: Vec<String> = written_routes.iter().map(|route| route.path.clone()).collect();
-        let routes = check_routes(written_routes, own, base_path.as_deref(), insecure, &mut problems);
+        let tokens = written_routes
+            .iter()
+            .filter_map(|route| Some((route.path.clone(), route.token.clone()?)))
+            .collect();
+        let mut routes = check_routes(written_routes, own, base_path.as_deref(), insecure, &mut problems);
         if provider.as_ref().is_some_and(|provider| provider.dpop.is_some()) {
             check_proved(&paths, &routes, &mut problems);
+        }
+        let apis = check_tokens(tokens, &mut routes, &mut problems);
+        if let Some(provider) = &mut provider {
+            ask_for(&apis, provider);
         }
         if let (Some(app_url), Some((_, own)), Some(base_path)) = (&app_url, &url, &base_path) {
             check_home(app_url, own, base_path, &routes, &mut problems);
@@ -108,6 +117,7 @@ impl ApplicationConfig {
                 hsts,
                 rate_limits,
                 routes,
+                apis,
             })
         })();
         checked.ok_or_else(|| {

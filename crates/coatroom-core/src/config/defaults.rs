@@ -67,6 +67,10 @@ pub const MAX_STORE_TIMEOUT: Duration = Duration::from_secs(3);
 /// A route's `auth`; that of static files is `none`.
 pub const ROUTE_AUTH: &str = "required";
 
+/// APIs with a token of their own, at most: each is asked for at each sign-in and refresh, one after
+/// the other.
+pub const MAX_APIS: usize = 8;
+
 /// A route's `cache`.
 pub const CACHE: &str = "private";
 

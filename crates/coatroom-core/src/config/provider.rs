@@ -11,7 +11,7 @@ use super::check::{Insecure, Problems, check_deadline};
 use super::client_auth::{self, check_client_auth};
 use super::habits::{check_habits, check_preset};
 use super::{Authorization, Provider, ProviderConfig, defaults};
-use crate::oauth::authorization::is_protocol_parameter;
+use crate::oauth::authorization::{is_protocol_parameter, is_scope_token};
 
 /// What DPoP proofs are signed with (RFC 9449 §4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,14 +120,7 @@ fn check_dpop(written: Option<&str>, problems: &mut Problems) -> Option<DpopAlgo
 
 fn check_scopes(written: Option<Vec<String>>, problems: &mut Problems) -> Vec<String> {
     let scopes = written.unwrap_or_else(|| defaults::SCOPES.map(str::to_owned).to_vec());
-    // RFC 6749 §3.3.
-    let is_token = |scope: &String| {
-        !scope.is_empty()
-            && scope
-                .bytes()
-                .all(|b| b.is_ascii_graphic() && !b"\"\\".contains(&b))
-    };
-    if !scopes.iter().all(is_token) {
+    if !scopes.iter().all(|scope| is_scope_token(scope)) {
         problems.add(
             &["provider", "scopes"],
             "expected a list of scopes without blanks, quotes and backslashes",

@@ -179,6 +179,7 @@ fn check_route(
         target: target?,
         strip_prefix: written.strip_prefix,
         auth,
+        token: None,
         methods,
         resources: written.resources,
         cache_public,

@@ -26,7 +26,7 @@ use ::cookie::SameSite;
 use base64::Engine as _;
 use base64::engine::general_purpose::{NO_PAD, URL_SAFE_NO_PAD};
 
-use crate::config::{AppId, Callback};
+use crate::config::{ApiCookie, AppId, Application, Callback, ResponseMode};
 use crate::error::Error;
 use crate::seal::{Purpose, digest8};
 
@@ -42,6 +42,8 @@ pub struct Cookies {
     logout: String,
     ended: String,
     refused: String,
+    /// Names and paths of the cookies with tokens of APIs.
+    apis: Vec<(String, String)>,
     base_path: String,
     login_same_site: SameSite,
     base64url: Base64Url,
@@ -62,6 +64,8 @@ pub enum Kind {
     Ended,
     /// Tombstones of refresh tokens that the provider refused.
     Refused,
+    /// One API's access token, sent to that API's path: by its place in the application's list.
+    Api(u8),
 }
 
 /// The part of a login cookie's name that tells pending sign-ins apart: 8 characters of a hash of
@@ -89,6 +93,7 @@ impl Cookies {
             logout: format!("{HOST_PREFIX}{id}-logout"),
             ended: format!("{HOST_PREFIX}{id}-ended"),
             refused: format!("{SECURE_PREFIX}{id}-refused"),
+            apis: Vec::new(),
             base_path: base_path.to_owned(),
             // The provider's redirect to the agent is a cross-site navigation, which carries Lax
             // cookies only; a page of the SPA posts from the same site.
@@ -107,6 +112,35 @@ impl Cookies {
             login_same_site: SameSite::None,
             ..self
         }
+    }
+
+    /// The table of a checked application.
+    ///
+    /// # Errors
+    /// As [`Cookies::new`].
+    pub fn of(application: &Application) -> Result<Self, Error> {
+        let table = Self::new(&application.id, &application.base_path, &application.callback)?;
+        let table = table.with_apis(&application.apis.cookies);
+        let provider = application.provider.as_ref();
+        Ok(
+            match provider.map(|provider| provider.authorization.response_mode) {
+                Some(ResponseMode::FormPost) => table.for_form_post(),
+                Some(ResponseMode::Query | ResponseMode::Jwt | ResponseMode::QueryJwt) | None => table,
+            },
+        )
+    }
+
+    pub(crate) fn with_apis(mut self, cookies: &[ApiCookie]) -> Self {
+        let name =
+            |cookie: &ApiCookie| format!("{SECURE_PREFIX}{}-api-{}", self.application.as_str(), cookie.id);
+        let rows = cookies.iter().map(|cookie| (name(cookie), cookie.path.clone()));
+        self.apis = rows.collect();
+        self
+    }
+
+    /// Those of APIs.
+    pub fn of_apis(&self) -> impl Iterator<Item = Kind> {
+        (0..).zip(&self.apis).map(|(index, _)| Kind::Api(index))
     }
 
     /// The name of a kind's cookie; its chunks have `.1`, `.2` … behind it.
@@ -162,6 +196,18 @@ impl Cookies {
                 same_site: SameSite::Strict,
                 purpose: Purpose::Ended,
             },
+            // One purpose with the anchor, which a proxy opens as well: the name is in the associated
+            // data.
+            Kind::Api(index) => {
+                let row = self.apis.get(usize::from(index));
+                let (name, path) = row.map_or(("", "/"), |(name, path)| (name, path));
+                Row {
+                    name: Cow::Borrowed(name),
+                    path,
+                    same_site: SameSite::Strict,
+                    purpose: Purpose::Access,
+                }
+            }
         }
     }
 }

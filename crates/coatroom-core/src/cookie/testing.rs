@@ -8,7 +8,7 @@ use ::cookie::Cookie;
 use http::HeaderValue;
 
 use super::{Cookies, Jar, Kind, LoginTag};
-use crate::config::{AppId, Callback};
+use crate::config::{ApiCookie, ApiId, AppId, Callback};
 use crate::rng::testing::Counter;
 use crate::seal::{KeyRing, MasterKey};
 
@@ -19,14 +19,19 @@ pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 pub(crate) fn cookies_of(application: &str) -> Cookies {
     let id = AppId::parse(application).expect("a good id");
-    Cookies::new(&id, "/auth", &Callback::Agent).expect("a good path")
+    let table = Cookies::new(&id, "/auth", &Callback::Agent).expect("a good path");
+    table.with_apis(&[ApiCookie {
+        id: "orders".to_owned(),
+        path: "/orders".to_owned(),
+        api: ApiId([1; 8]),
+    }])
 }
 
 pub(crate) fn shop() -> Cookies {
     cookies_of("shop")
 }
 
-pub(crate) fn kinds() -> [Kind; 6] {
+pub(crate) fn kinds() -> [Kind; 7] {
     [
         Kind::Access,
         Kind::Session,
@@ -34,6 +39,7 @@ pub(crate) fn kinds() -> [Kind; 6] {
         Kind::Logout,
         Kind::Ended,
         Kind::Refused,
+        Kind::Api(0),
     ]
 }
 

@@ -80,14 +80,14 @@ impl Cookies {
         lines
     }
 
-    /// Clears the session in this browser: the anchor and the session cookie, whole and in chunks,
-    /// whether seen or not.
+    /// Clears the session in this browser: the anchor, the session cookie and those of APIs, whole and
+    /// in chunks, whether seen or not.
     ///
     /// A sign-out must not depend on what the browser chose to send with it. Pending sign-ins, a
     /// logout under way and the tombstones stay.
     pub fn clear_everything(&self, jar: &Jar<'_>) -> Vec<HeaderValue> {
         let mut lines = Vec::new();
-        for kind in [Kind::Access, Kind::Session] {
+        for kind in [Kind::Access, Kind::Session].into_iter().chain(self.of_apis()) {
             self.row(kind)
                 .clear_where(&mut lines, |index, name| index <= MAX_CHUNKS || jar.present(name));
         }
@@ -241,7 +241,9 @@ mod tests {
                 let clear = table.clear(kind, &Jar::new([header.as_bytes()]));
                 let same_site = match kind {
                     Kind::Login(_) | Kind::Logout => SameSite::Lax,
-                    Kind::Access | Kind::Session | Kind::Ended | Kind::Refused => SameSite::Strict,
+                    Kind::Access | Kind::Session | Kind::Ended | Kind::Refused | Kind::Api(_) => {
+                        SameSite::Strict
+                    }
                 };
                 for set in &set {
                     let set = parse(set);
@@ -250,10 +252,10 @@ mod tests {
                     for cookie in [&set, &clear] {
                         assert_eq!(
                             cookie.path(),
-                            Some(if matches!(kind, Kind::Session | Kind::Refused) {
-                                "/auth"
-                            } else {
-                                "/"
+                            Some(match kind {
+                                Kind::Session | Kind::Refused => "/auth",
+                                Kind::Api(_) => "/orders",
+                                Kind::Access | Kind::Login(_) | Kind::Logout | Kind::Ended => "/",
                             })
                         );
                         assert_eq!(cookie.same_site(), Some(same_site));
@@ -470,7 +472,7 @@ mod tests {
         assert_eq!(browser.0.len(), 12);
 
         let unseen = names(&table.clear_everything(&no_cookies()));
-        assert_eq!(unseen.len(), 12);
+        assert_eq!(unseen.len(), 18);
         assert!(unseen.iter().all(|name| is_ours(name.as_bytes())));
     }
 

@@ -12,7 +12,7 @@ use http::HeaderMap;
 
 use super::known::{GONE, Known, KnownSession, Lookup, SLACK, answered_by_record};
 use super::memo::AnchorMemo;
-use crate::config::{Application, Auth, Route, RouteTarget};
+use crate::config::{Application, Auth, Route, RouteTarget, RouteToken};
 use crate::cookie::{Candidate, Cookies, Jar, Kind};
 use crate::error::Error;
 use crate::guard::{self, Class, Cors, TrustedRequest};
@@ -22,7 +22,7 @@ use crate::headers::{self, Authorization, ClientFacts, Credential, ResponseRules
 use crate::oauth::dpop::Unaddressed;
 use crate::route::Resolved;
 use crate::seal::{Handle, KeyRing, Opens, ProxyRing};
-use crate::session::{ApiAnchor, Holds, SessionId};
+use crate::session::{ApiAnchor, ApiCookie, ApiCredential, Holds, NoToken, SessionId};
 use crate::store::{MarkKey, Record};
 use crate::time::UnixTime;
 use crate::tombstones::Tombstones;
@@ -93,7 +93,7 @@ impl ProxyHandler {
     /// [`Error::Bug`] when the application's base path cannot be a cookie's path, which a checked
     /// configuration rules out.
     pub fn new(app: Arc<Application>, keys: Arc<ProxyRing>) -> Result<Self, Error> {
-        let cookies = Cookies::new(&app.id, &app.base_path, &app.callback)?;
+        let cookies = Cookies::of(&app)?;
         Ok(Self { app, keys, cookies })
     }
 
@@ -213,24 +213,23 @@ impl<'a, K: Opens> Proxy<'a, K> {
                 let known = known.filter(|known| known.id == anchor.id);
                 let in_store = matches!(anchor.holds, Holds::Handle(_));
                 let judged = match (anchor.holds, &anchor.facts) {
-                    (Holds::Token(authorization), None) => Judged::Forward(authorization, None, None),
-                    // a store that the configuration does not name any more has no say
-                    (Holds::Token(authorization), Some(_))
-                        if self.app.session.storage.settings().is_none() =>
-                    {
-                        Judged::Forward(authorization, None, None)
+                    (Holds::Handle(handle), _) => {
+                        self.by_record(anchor.id, &handle, route.token, known, memo, now)?
                     }
-                    (Holds::Token(authorization), Some(facts)) => {
+                    // a store that the configuration does not name any more has no say
+                    (holds, Some(facts)) if self.app.session.storage.settings().is_some() => {
                         match known
                             .or_else(|| memo.known(anchor.id, now))
                             .map(|known| &known.state)
                         {
                             None => Judged::Lookup(Lookup::marks_of(anchor.id, facts)),
                             Some(Known::Ended(why)) => Judged::Ended(why),
-                            Some(Known::Clear | Known::Live(_)) => Judged::Forward(authorization, None, None),
+                            Some(Known::Clear | Known::Live(_)) => {
+                                self.by_cookie(anchor.id, holds, route.token, &jar, now, memo)?
+                            }
                         }
                     }
-                    (Holds::Handle(handle), _) => self.by_record(anchor.id, &handle, known, memo, now),
+                    (holds, _) => self.by_cookie(anchor.id, holds, route.token, &jar, now, memo)?,
                 };
                 if let Some(demands) = route.demands.as_deref() {
                     let live = known
@@ -285,15 +284,75 @@ impl<'a, K: Opens> Proxy<'a, K> {
         }
     }
 
+    /// The token of a session in cookies: the anchor's, or that of the route's API.
+    fn by_cookie(
+        &self,
+        id: SessionId,
+        holds: Holds<Authorization>,
+        token: Option<RouteToken>,
+        jar: &Jar<'_>,
+        now: UnixTime,
+        memo: &mut AnchorMemo,
+    ) -> Result<Judged, Error> {
+        let Some(token) = token else {
+            return match holds {
+                Holds::Token(authorization) => Ok(Judged::Forward(authorization, None, None)),
+                // from before the configuration gave this route the session's token
+                Holds::Nothing | Holds::Handle(_) => Err(Error::AccessTokenExpired),
+            };
+        };
+        let kind = Kind::Api(token.cookie);
+        let mut best: Option<ApiCredential> = None;
+        for candidate in self.cookies.candidates(kind, jar) {
+            let Some(cookie) = self.open_api(kind, &candidate, now, memo) else {
+                continue;
+            };
+            // whoever has a session here has cookies that open: only the anchor's count, and only for
+            // the API that the token was asked for
+            let credential = cookie.credential;
+            let counts = cookie.session == id && credential.api == token.api;
+            let newer = best
+                .as_ref()
+                .is_none_or(|best| best.honoured_until < credential.honoured_until);
+            if counts && newer {
+                best = Some(credential);
+            }
+        }
+        let credential = best.filter(|best| best.honoured_until > now);
+        let credential = credential.ok_or(Error::AccessTokenExpired)?;
+        let until = credential.honoured_until;
+        let authorization = credential.authorization.map_err(|why| why.error(until, now))?;
+        Ok(Judged::Forward(authorization, None, None))
+    }
+
+    fn open_api(
+        &self,
+        kind: Kind,
+        candidate: &Candidate<'_>,
+        now: UnixTime,
+        memo: &mut AnchorMemo,
+    ) -> Option<ApiCookie> {
+        if let Some(known) = memo.recall_api(kind, candidate, now) {
+            return Some(known);
+        }
+        let opened = self.cookies.open_one(kind, candidate, self.keys)?;
+        let cookie = ApiCookie::decode(opened.plaintext())?;
+        memo.remember_api(kind, candidate, &cookie, now);
+        Some(cookie)
+    }
+
     /// What the record of a stored session says, as far as it is known.
     fn by_record(
         &self,
         id: SessionId,
         handle: &Handle,
+        token: Option<RouteToken>,
         known: Option<&KnownSession>,
         memo: &mut AnchorMemo,
         now: UnixTime,
-    ) -> Judged {
+    ) -> Result<Judged, Error> {
+        let api = token.map(|token| token.api);
+        let lookup = |expired| Lookup::record_of(id, handle, self.app, expired).for_api(api);
         let mut own = known.cloned();
         let live = match memo
             .known_mut(id, now)
@@ -301,27 +360,37 @@ impl<'a, K: Opens> Proxy<'a, K> {
             .or_else(|| own.as_mut().filter(|known| known.is_of(handle)))
             .map(|known| &mut known.state)
         {
-            None => return Judged::Lookup(Lookup::record_of(id, handle, self.app, false)),
-            Some(Known::Clear) => return Judged::Ended(GONE),
-            Some(Known::Ended(why)) => return Judged::Ended(why),
+            None => return Ok(Judged::Lookup(lookup(false))),
+            Some(Known::Clear) => return Ok(Judged::Ended(GONE)),
+            Some(Known::Ended(why)) => return Ok(Judged::Ended(why)),
             Some(Known::Live(live)) => live,
         };
         let idle_until = live.last_active.plus(live.idle);
         if live.ends_at <= now {
-            return Judged::Ended("absolute limit, or no new tokens to be had");
+            return Ok(Judged::Ended("absolute limit, or no new tokens to be had"));
         }
         if idle_until <= now {
-            return Judged::Ended("idle limit");
+            return Ok(Judged::Ended("idle limit"));
         }
-        if (live.access_expires_at <= now || live.judged_by_others) && !live.just_renewed {
-            return Judged::Lookup(Lookup::record_of(id, handle, self.app, true));
+        let until = live.token_until(api);
+        if (until <= now || live.judged_by_others) && !live.just_renewed {
+            return Ok(Judged::Lookup(lookup(true)));
         }
+        let authorization = match api {
+            None => live.authorization.clone(),
+            Some(api) => match live.of_api(api).map(|known| &known.authorization) {
+                Some(Ok(authorization)) => authorization.clone(),
+                Some(Err(why)) => return Err(why.error(until, now)),
+                // an agent with another configuration than this instance's
+                None => return Err(NoToken::Refused.error(until, now)),
+            },
+        };
         let renew = live.refresh_at <= now && !live.renewing;
         // often enough for the idle limit, and no more
         let touch = live.last_active.plus(live.idle / 10) <= now;
         let chore = (renew || touch).then(|| {
             Box::new(Chore {
-                lookup: Lookup::record_of(id, handle, self.app, false),
+                lookup: lookup(false),
                 renew,
                 touch: touch.then(|| {
                     let until = now.plus(live.idle).min(live.ends_at);
@@ -336,8 +405,8 @@ impl<'a, K: Opens> Proxy<'a, K> {
         if touch {
             live.last_active = now;
         }
-        let times = (live.ends_at, live.access_expires_at);
-        Judged::Forward(live.authorization.clone(), Some(times), chore)
+        let times = (live.ends_at, until);
+        Ok(Judged::Forward(authorization, Some(times), chore))
     }
 
     fn anchor(&self, jar: &Jar<'_>, now: UnixTime, memo: &mut AnchorMemo) -> Result<Visible, Error> {

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use crate::assurance::{Assurance, Authentication};
 use crate::cookie::{Jar, Kind};
 use crate::error::Error;
+use crate::flow::apis::{self, ApiFailure, Fetched};
 use crate::flow::login::{Via, state_digest};
 use crate::flow::visible::State;
 use crate::flow::{AgentResponse, Effects, Refusal, Revocation, Seen, StoreWrite};
@@ -24,7 +25,9 @@ use crate::return_to::ReturnTo;
 use crate::seal::Handle;
 use crate::secret::Secret;
 use crate::session::metadata::user_agent;
-use crate::session::{Anchor, Kept, LoginTransaction, Session, SessionId, Tokens, encode};
+use crate::session::{
+    Anchor, ApiState, Kept, LoginTransaction, Session, SessionId, TokenPlace, Tokens, encode,
+};
 use crate::step::{Context, Step};
 use crate::store::RecordVersion;
 use crate::time::UnixTime;
@@ -44,6 +47,7 @@ pub struct CodeExchange {
 #[derive(Clone)]
 pub struct SignedIn {
     session: Session,
+    api_failures: Vec<ApiFailure>,
 }
 
 impl CodeExchange {
@@ -68,6 +72,11 @@ impl SignedIn {
     /// The new session's id.
     pub fn session_id(&self) -> SessionId {
         self.session.id
+    }
+
+    /// The APIs whose tokens could not be had with it.
+    pub fn api_failures(&self) -> &[ApiFailure] {
+        &self.api_failures
     }
 }
 
@@ -99,6 +108,7 @@ impl Handler {
         let proof_key = exchange.transaction.proof_key.clone();
         let token_type = dpop::token_type(proof_key.as_ref());
         let (provider, default_life) = (self.provider.clone(), self.app.session.default_token_life);
+        let app = self.app.clone();
         let nonce = exchange.transaction.nonce.clone();
         let answered_by = exchange.answered_by.clone();
         let stateful = self.app.session.storage.is_stateful();
@@ -125,7 +135,7 @@ impl Handler {
                 };
                 let access_token = response.access_token.clone();
                 let verifying = Verifying {
-                    provider,
+                    provider: provider.clone(),
                     id_token,
                     access_token,
                     nonce: Some(nonce),
@@ -145,20 +155,26 @@ impl Handler {
                             .clone()
                             .ok_or(Error::Bug("the ID token vanished"))?;
                         let tokens = tokens(response, id_token, default_life, context.now);
-                        let kept = stateful.then(|| Kept::generate(context.rng));
-                        Ok(Step::Done(SignedIn {
-                            session: Session {
-                                id: SessionId::generate(context.rng),
-                                created_at: context.now,
-                                last_active: context.now,
-                                written_at: context.now,
-                                login_state,
-                                tokens,
-                                authentication,
-                                proof_key,
-                                kept,
-                            },
-                        }))
+                        let fetched =
+                            apis::fetch(app, provider, tokens, Vec::new(), proof_key.clone(), context)?;
+                        fetched.and_then(context, move |fetched, context| {
+                            let Fetched { tokens, failures } = fetched;
+                            let kept = stateful.then(|| Kept::generate(context.rng));
+                            Ok(Step::Done(SignedIn {
+                                session: Session {
+                                    id: SessionId::generate(context.rng),
+                                    created_at: context.now,
+                                    last_active: context.now,
+                                    written_at: context.now,
+                                    login_state,
+                                    tokens,
+                                    authentication,
+                                    proof_key,
+                                    kept,
+                                },
+                                api_failures: failures,
+                            }))
+                        })
                     })
             },
         )
@@ -342,7 +358,7 @@ impl Handler {
         let assurance = self.assurance_of(session);
         let mut lines = self.cookies.seal(
             Kind::Access,
-            &session.encode_anchor(limits, facts.as_ref(), assurance.as_ref()),
+            &session.encode_anchor(limits, facts.as_ref(), assurance.as_ref(), self.token_place()),
             life,
             &self.keys,
             jar,
@@ -357,12 +373,45 @@ impl Handler {
         }
         lines.extend(self.cookies.seal(
             Kind::Session,
-            &session.encode_session(),
+            &session.encode_session(self.token_place()),
             life,
             &self.keys,
             jar,
             context.rng,
         )?);
+        lines.extend(self.api_cookies(session, life, context)?);
+        Ok(lines)
+    }
+
+    /// The cookies with the tokens of APIs. The agent is not sent them: a sign-in clears every form of
+    /// each that an earlier session may have left, a refresh the one that would outlive a change from
+    /// one piece to several or back.
+    fn api_cookies(
+        &self,
+        session: &Session,
+        life: std::time::Duration,
+        context: &mut Context<'_>,
+    ) -> Result<Vec<HeaderValue>, Error> {
+        let is_new = session.created_at == session.written_at;
+        let mut lines = Vec::new();
+        for (index, cookie) in (0..).zip(&self.app.apis.cookies) {
+            let kind = Kind::Api(index);
+            let plaintext = session
+                .tokens
+                .of_api(cookie.api)
+                .and_then(|token| session.encode_api_cookie(token, &self.app.session));
+            let Some(plaintext) = plaintext else { continue };
+            let name = self.cookies.name(kind);
+            let one_of_each_form = format!("{name}=; {name}.1=");
+            let jar = match is_new {
+                true => Jar::new([]).hiding_strict(),
+                false => Jar::new([one_of_each_form.as_bytes()]),
+            };
+            let sealed = self
+                .cookies
+                .seal(kind, &plaintext, life, &self.keys, &jar, context.rng)?;
+            lines.extend(sealed);
+        }
         Ok(lines)
     }
 
@@ -399,7 +448,7 @@ impl Handler {
         rng: &mut dyn crate::rng::Rng,
     ) -> Vec<u8> {
         let access = signed_in.session.encode_access_part(&self.app.session, None);
-        let session = signed_in.session.encode_session();
+        let session = signed_in.session.encode_session(TokenPlace::Anchor);
         let kept = signed_in.session.kept.as_ref();
         let plaintext = encode(&RememberedSignIn {
             id: ByteArray::from(signed_in.session.id.0),
@@ -424,7 +473,10 @@ impl Handler {
             _ => None,
         };
         let session = Session::of_parts(SessionId(*record.id), record.access, record.session, kept)?;
-        Some(SignedIn { session })
+        Some(SignedIn {
+            session,
+            api_failures: Vec::new(),
+        })
     }
 }
 
@@ -510,7 +562,14 @@ impl Tokens {
             token: self.access_token.clone(),
             hint: TokenTypeHint::AccessToken,
         };
-        refresh.chain([access]).collect()
+        let apis = self.apis.iter().filter_map(|token| match &token.state {
+            ApiState::Token(token) => Some(Revocation {
+                token: token.clone(),
+                hint: TokenTypeHint::AccessToken,
+            }),
+            ApiState::InBrowser | ApiState::Missing(_) => None,
+        });
+        refresh.chain([access]).chain(apis).collect()
     }
 }
 
@@ -572,7 +631,8 @@ pub(super) fn tokens(
         refresh_token: response.refresh_token,
         refresh_expires_at: refreshable.map(|life| now.plus(life)),
         id_token,
-        scope: response.scope,
+        scope: response.scope.into_text(),
+        apis: Vec::new(),
     }
 }
 

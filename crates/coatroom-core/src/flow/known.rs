@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use crate::assurance::{Assurance, Demands};
-use crate::config::{Application, SessionStorage};
+use crate::config::{ApiId, Application, SessionStorage};
 use crate::cookie::Kind;
 use crate::flow::names::OwnerKey;
 use crate::flow::status::claims_of;
@@ -21,7 +21,7 @@ use crate::headers::Authorization;
 use crate::rng::Rng;
 use crate::seal::{Associated, Handle, Opens, Part, Purpose, digest_of};
 use crate::session::metadata::{PublicSessionId, SessionMetadata};
-use crate::session::{AccessPart, Anchor, Facts, Holds, Session, SessionId, TRANSACTION_LIFE};
+use crate::session::{AccessPart, Anchor, ApiCredential, Facts, Holds, Session, SessionId, TRANSACTION_LIFE};
 use crate::store::{IndexKey, Mark, MarkKey, Record, RecordKey};
 use crate::time::UnixTime;
 
@@ -121,8 +121,10 @@ enum Wanted {
     Record {
         key: RecordKey,
         handle: Handle,
-        /// The access token of the record that is known is over.
+        /// The token of the record that is known is over.
         expired: bool,
+        /// Whose token the call needs, where that is not the session's own.
+        api: Option<ApiId>,
     },
     Marks {
         keys: Vec<MarkKey>,
@@ -136,8 +138,25 @@ impl Lookup {
             key: handle.record_key(&app.id),
             handle: handle.clone(),
             expired,
+            api: None,
         };
         Self { id, wanted }
+    }
+
+    /// The same for a call that needs an API's token.
+    pub(crate) fn for_api(mut self, needed: Option<ApiId>) -> Self {
+        if let Wanted::Record { api, .. } = &mut self.wanted {
+            *api = needed;
+        }
+        self
+    }
+
+    /// Whose token the call needs, where that is not the session's own.
+    pub fn api(&self) -> Option<ApiId> {
+        match &self.wanted {
+            Wanted::Record { api, .. } => *api,
+            Wanted::Marks { .. } => None,
+        }
     }
 
     pub(crate) fn marks_of(id: SessionId, facts: &Facts) -> Self {
@@ -225,13 +244,14 @@ impl KnownSession {
         self.handle.as_ref().is_some_and(|known| known.is_same(handle))
     }
 
-    /// Whether a call has to wait for new tokens: the session lives, and its access token does not.
-    pub fn wants_tokens(&self, now: UnixTime) -> bool {
+    /// Whether the call that looked it up has to wait for new tokens: the session lives, and the token
+    /// that it needs does not.
+    pub fn wants_tokens(&self, lookup: &Lookup, now: UnixTime) -> bool {
         let live = match &self.state {
             Known::Live(live) => live,
             Known::Clear | Known::Ended(_) => return false,
         };
-        (live.access_expires_at <= now || live.judged_by_others)
+        (live.token_until(lookup.api()) <= now || live.judged_by_others)
             && live.ends_at > now
             && live.last_active.plus(live.idle) > now
     }
@@ -291,6 +311,22 @@ pub(crate) struct Live {
     pub(crate) assurance: Option<Arc<Assurance>>,
     /// They demand something else now, and new tokens would be judged by that.
     pub(crate) judged_by_others: bool,
+    /// The tokens of APIs that have their own.
+    pub(crate) apis: Arc<[ApiCredential]>,
+}
+
+impl Live {
+    pub(crate) fn of_api(&self, api: ApiId) -> Option<&ApiCredential> {
+        self.apis.iter().find(|credential| credential.api == api)
+    }
+
+    /// Until when calls pass with what is known: no longer than now where an API has nothing.
+    pub(crate) fn token_until(&self, api: Option<ApiId>) -> UnixTime {
+        match api {
+            None => self.access_expires_at,
+            Some(api) => self.of_api(api).map_or(UnixTime(0), |known| known.honoured_until),
+        }
+    }
 }
 
 /// What the record, if there is one, says of the session that was looked up.
@@ -319,6 +355,7 @@ pub(crate) fn answered_by_record(
                     judged_by_others: part.refresh_at != UnixTime(u64::MAX)
                         && demands(app).is_some_and(|demands| !demands.knows(part.assurance.as_ref())),
                     assurance: part.assurance.map(Arc::new),
+                    apis: part.apis.into(),
                 })
             }),
         _ => Known::Ended(GONE),
@@ -364,7 +401,7 @@ impl Handler {
                         asks.records.push(key);
                     }
                 }
-                Holds::Token(_) => {
+                Holds::Token(_) | Holds::Nothing => {
                     let facts = anchor.facts.iter();
                     let names = facts.flat_map(|facts| marks_of(anchor.id, facts));
                     asks.marks.extend(names);

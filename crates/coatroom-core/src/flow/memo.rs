@@ -7,59 +7,103 @@
 //! that did not open, never more than a fixed number of entries, and decides nothing. What is too
 //! old is never used; it leaves memory when its place is looked at or taken, or with the memo.
 
-use crate::cookie::{Candidate, WriteHeader};
+use crate::cookie::{Candidate, Kind, WriteHeader};
 use crate::flow::known::KnownSession;
 use crate::secret::wipe;
-use crate::session::{ApiAnchor, SessionId};
+use crate::session::{ApiAnchor, ApiCookie, SessionId};
 use crate::time::UnixTime;
 
 /// Anchors of one application under one ring of keys that were opened a moment ago. A shell has one
 /// for each core, and a new one whenever keys or applications change.
 #[derive(Default)]
 pub struct AnchorMemo {
-    slots: Vec<Option<Entry>>,
+    anchors: Slots<ApiAnchor>,
+    /// The same of cookies with tokens of APIs.
+    apis: Slots<ApiCookie>,
     /// What a store said of sessions.
     known: Vec<Option<KnownSession>>,
     /// How often a session had ended when the oldest of those was learned.
     generation: u64,
 }
 
-struct Entry {
+struct Slots<T>(Vec<Option<Entry<T>>>);
+
+struct Entry<T> {
+    /// Under which name it was opened: a value is good under no other.
+    kind: Kind,
     /// The cookie's value, as it came: all parts, one after the other.
     value: Vec<u8>,
     /// What stood in front of its chunks.
     header: Option<WriteHeader>,
     opened_at: UnixTime,
-    anchor: ApiAnchor,
+    opened: T,
 }
 
-impl AnchorMemo {
-    /// The anchor of a value that was opened lately.
-    pub(crate) fn recall(&mut self, candidate: &Candidate<'_>, now: UnixTime) -> Option<ApiAnchor> {
-        let place = self.slots.get_mut(slot(candidate)?)?;
+impl<T> Default for Slots<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: Clone> Slots<T> {
+    fn recall(&mut self, kind: Kind, candidate: &Candidate<'_>, now: UnixTime) -> Option<T> {
+        let place = self.0.get_mut(slot(candidate)?)?;
         let entry = place.as_ref()?;
         if now.0.checked_sub(entry.opened_at.0).is_none_or(|age| age >= LIFE) {
             *place = None;
             return None;
         }
-        let same = candidate.header() == entry.header && is_same(candidate, &entry.value);
-        same.then(|| entry.anchor.clone())
+        let same =
+            entry.kind == kind && candidate.header() == entry.header && is_same(candidate, &entry.value);
+        same.then(|| entry.opened.clone())
+    }
+
+    fn remember(&mut self, kind: Kind, candidate: &Candidate<'_>, opened: &T, now: UnixTime) {
+        let Some(slot) = slot(candidate) else { return };
+        if self.0.is_empty() {
+            self.0.resize_with(SLOTS, || None);
+        }
+        if let Some(entry) = self.0.get_mut(slot) {
+            *entry = Some(Entry {
+                kind,
+                value: candidate.parts().concat(),
+                header: candidate.header(),
+                opened_at: now,
+                opened: opened.clone(),
+            });
+        }
+    }
+}
+
+impl AnchorMemo {
+    /// The anchor of a value that was opened lately.
+    pub(crate) fn recall(&mut self, candidate: &Candidate<'_>, now: UnixTime) -> Option<ApiAnchor> {
+        self.anchors.recall(Kind::Access, candidate, now)
     }
 
     /// Remembers what a value opened to.
     pub(crate) fn remember(&mut self, candidate: &Candidate<'_>, anchor: &ApiAnchor, now: UnixTime) {
-        let Some(slot) = slot(candidate) else { return };
-        if self.slots.is_empty() {
-            self.slots.resize_with(SLOTS, || None);
-        }
-        if let Some(entry) = self.slots.get_mut(slot) {
-            *entry = Some(Entry {
-                value: candidate.parts().concat(),
-                header: candidate.header(),
-                opened_at: now,
-                anchor: anchor.clone(),
-            });
-        }
+        self.anchors.remember(Kind::Access, candidate, anchor, now);
+    }
+
+    /// The same of a cookie with an API's token.
+    pub(crate) fn recall_api(
+        &mut self,
+        kind: Kind,
+        candidate: &Candidate<'_>,
+        now: UnixTime,
+    ) -> Option<ApiCookie> {
+        self.apis.recall(kind, candidate, now)
+    }
+
+    pub(crate) fn remember_api(
+        &mut self,
+        kind: Kind,
+        candidate: &Candidate<'_>,
+        cookie: &ApiCookie,
+        now: UnixTime,
+    ) {
+        self.apis.remember(kind, candidate, cookie, now);
     }
 }
 
@@ -110,7 +154,7 @@ fn place(id: SessionId) -> usize {
     usize::from(u16::from_be_bytes([a, b])) % KNOWN
 }
 
-impl Drop for Entry {
+impl<T> Drop for Entry<T> {
     fn drop(&mut self) {
         wipe(&mut self.value);
     }
@@ -161,13 +205,14 @@ const LIFE: u64 = 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ApiId;
+    use crate::cookie::Jar;
     use crate::cookie::testing::{Browser, keys, plaintext, shop};
-    use crate::cookie::{Jar, Kind};
     use crate::flow::known::Known;
     use crate::headers::Authorization;
     use crate::seal::Handle;
     use crate::secret::Secret;
-    use crate::session::Holds;
+    use crate::session::{ApiCredential, Holds};
 
     const NOW: UnixTime = UnixTime(1_800_000_000);
 
@@ -273,6 +318,26 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_value_is_recalled_under_the_name_that_it_was_opened_under_and_no_other() {
+        let known = cookie(100, 1);
+        let token = ApiCookie {
+            session: SessionId([1; 16]),
+            credential: ApiCredential {
+                api: ApiId([1; 8]),
+                honoured_until: UnixTime(u64::MAX),
+                authorization: Ok(Authorization::bearer(&Secret::new("t0ken"))),
+            },
+        };
+        let mut memo = AnchorMemo::default();
+        with(&known, |candidate| {
+            memo.remember_api(Kind::Api(0), candidate, &token, NOW);
+            assert!(memo.recall_api(Kind::Api(0), candidate, NOW).is_some());
+            assert!(memo.recall_api(Kind::Api(1), candidate, NOW).is_none());
+            assert!(memo.recall(candidate, NOW).is_none());
+        });
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod answer;
 mod api;
+mod apis;
 mod arrival;
 mod duende;
 mod elsewhere;
@@ -28,6 +29,7 @@ mod visible;
 
 pub use answer::{AgentResponse, Effects, Extended, Refusal, Revocation, StoreWrite};
 pub use api::{Chore, Decision, Outcome, ProxyHandler, SessionFacts};
+pub use apis::ApiFailure;
 pub use arrival::Arrived;
 pub use exchange::{CodeExchange, SignedIn};
 pub use input::Input;

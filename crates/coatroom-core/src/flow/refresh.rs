@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::cookie::{Jar, Kind};
 use crate::error::Error;
+use crate::flow::apis::{self, ApiFailure};
 use crate::flow::exchange::{Verifying, tokens};
 use crate::flow::visible::{Ended, State};
 use crate::flow::{AgentResponse, Effects, Extended, Input, Refusal, Seen};
@@ -18,7 +19,7 @@ use crate::oauth::{dpop, token};
 use crate::rng::Rng;
 use crate::seal::{Associated, ProofKey, Purpose, digest_of};
 use crate::secret::Secret;
-use crate::session::{Session, SessionId, Tokens, decode_tokens, encode_tokens};
+use crate::session::{ApiToken, Session, SessionId, Tokens, decode_tokens, encode_tokens};
 use crate::step::{Context, Step};
 use crate::store::EntryKey;
 use crate::time::UnixTime;
@@ -49,6 +50,7 @@ enum Activity {
 pub struct Refreshed {
     tokens: Tokens,
     id_token: IdToken,
+    api_failures: Vec<ApiFailure>,
 }
 
 /// What became of the ID token of a refresh.
@@ -69,6 +71,8 @@ pub struct Redemption {
     scope: Option<String>,
     /// What the session's access tokens are bound to: the new one has to be, too.
     proof_key: Option<ProofKey>,
+    /// What the session has for its APIs.
+    apis: Vec<ApiToken>,
 }
 
 /// Where the memory leads.
@@ -108,6 +112,7 @@ impl Refresh {
         let mut further = self.clone();
         further.current = refreshed.tokens.refresh_token.clone();
         further.session.tokens = refreshed.tokens.clone();
+        apis::inherit(&mut further.session.tokens, &self.session.tokens.apis);
         further.hops = self.hops.saturating_add(1);
         further
     }
@@ -238,9 +243,10 @@ impl Handler {
         };
         let opened = remembered.and_then(|sealed| self.open_memory(&self.token_key(&current), sealed));
         match opened.and_then(|plaintext| decode_tokens(plaintext.plaintext())) {
-            Some(found) if refresh.hops < MAX_HOPS => {
+            Some(mut found) if refresh.hops < MAX_HOPS => {
                 let next = found.refresh_token.clone();
                 let mut session = refresh.session;
+                apis::inherit(&mut found, &session.tokens.apis);
                 session.tokens = found;
                 Follow::Again(Refresh {
                     current: next,
@@ -290,6 +296,8 @@ impl Handler {
         let (provider, default_life) = (self.provider.clone(), self.app.session.default_token_life);
         let auth_time_may_change = self.provider.habits.auth_time_may_change;
         let old_id_token = redemption.id_token.clone();
+        let (app, before) = (self.app.clone(), redemption.apis.clone());
+        let api_key = redemption.proof_key.clone();
         let old_scope = redemption.scope.clone();
         dpop::converse(proof_key, context, request, move |reply, context| {
             let mut response = token::parse_token_reply(&reply, token_type).map_err(|failure| {
@@ -305,13 +313,25 @@ impl Handler {
                 let left = known_expiry.map(|at| at.seconds_from(context.now));
                 response.refresh_expires_in = response.refresh_expires_in.or(left);
             }
+            let with_apis = move |tokens: Tokens, id_token: IdToken, provider, context: &mut Context<'_>| {
+                apis::fetch(app, provider, tokens, before, api_key, context)?.and_then(
+                    context,
+                    move |fetched, _| {
+                        Ok(Step::Done(Refreshed {
+                            tokens: fetched.tokens,
+                            id_token,
+                            api_failures: fetched.failures,
+                        }))
+                    },
+                )
+            };
             let Some(id_token) = response.id_token.clone() else {
                 let tokens = tokens(response, old_id_token, default_life, context.now);
-                return Ok(Step::Done(Refreshed::known(tokens)));
+                return with_apis(tokens, IdToken::Good, provider, context);
             };
             let access_token = response.access_token.clone();
             let verifying = Verifying {
-                provider,
+                provider: provider.clone(),
                 id_token: id_token.clone(),
                 access_token,
                 nonce: None,
@@ -321,10 +341,7 @@ impl Handler {
                 .and_then(context, move |verified, context| {
                     let Some(verified) = verified else {
                         let tokens = tokens(response, old_id_token, default_life, context.now);
-                        return Ok(Step::Done(Refreshed {
-                            tokens,
-                            id_token: IdToken::NoKey,
-                        }));
+                        return with_apis(tokens, IdToken::NoKey, provider, context);
                     };
                     let mut old = crate::flow::status::claims_of(&old_id_token)
                         .ok_or(Error::Bug("the sealed ID token has no claims"))?;
@@ -345,7 +362,7 @@ impl Handler {
                         id_token
                     };
                     let tokens = tokens(response, id_token, default_life, context.now);
-                    Ok(Step::Done(Refreshed::known(tokens)))
+                    with_apis(tokens, IdToken::Good, provider, context)
                 })
         })
     }
@@ -453,6 +470,7 @@ impl Redemption {
             id_token: session.tokens.id_token.clone(),
             scope: session.tokens.scope.clone(),
             proof_key: session.proof_key.clone(),
+            apis: session.tokens.apis.clone(),
         })
     }
 }
@@ -475,7 +493,13 @@ impl Refreshed {
         Self {
             tokens,
             id_token: IdToken::Good,
+            api_failures: Vec::new(),
         }
+    }
+
+    /// The APIs whose tokens could not be had with it.
+    pub fn api_failures(&self) -> &[ApiFailure] {
+        &self.api_failures
     }
 
     /// What became of the ID token.

@@ -67,6 +67,7 @@ fn the_table_in_design_md_is_what_the_cookies_weigh() {
                 refresh_expires_at: Some(UnixTime(1_800_086_400)),
                 id_token: jwt(1024, rng),
                 scope: None,
+                apis: Vec::new(),
             },
             proof_key: None,
             kept: None,

@@ -17,7 +17,7 @@ use crate::flow::{Effects, Extended, Input};
 use crate::handler::Handler;
 use crate::rng::Rng;
 use crate::seal::{Handle, Opens as _, Part};
-use crate::session::{Kept, Session, SessionId};
+use crate::session::{Kept, Session, SessionId, TokenPlace};
 use crate::store::{NewRecord, Record, RecordKey, RecordVersion};
 use crate::time::UnixTime;
 
@@ -232,7 +232,7 @@ impl Handler {
                     Part::Access,
                     &session.encode_access_part(limits, assurance.as_ref()),
                 ),
-                agent: seal(Part::Agent, &session.encode_session()),
+                agent: seal(Part::Agent, &session.encode_session(TokenPlace::Anchor)),
                 metadata,
             },
             indexes: self.indexes_of(session),

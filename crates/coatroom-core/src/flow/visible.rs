@@ -112,7 +112,7 @@ impl Handler {
         }
         let Some(session) = self.session_of(anchor, jar) else {
             return match &anchor.holds {
-                Holds::Token(_) => State::Absent,
+                Holds::Token(_) | Holds::Nothing => State::Absent,
                 Holds::Handle(_) => State::Ended {
                     why: Ended::Gone,
                     session: None,
@@ -148,7 +148,7 @@ impl Handler {
     /// The sessions that the cookies prove: an anchor with a session cookie of the same id.
     pub(crate) fn proved(&self, anchors: &[Anchor], jar: &Jar<'_>) -> Vec<SessionId> {
         let proved = anchors.iter().filter(|anchor| match &anchor.holds {
-            Holds::Token(_) => self
+            Holds::Token(_) | Holds::Nothing => self
                 .cookies
                 .open(Kind::Session, jar, &self.keys)
                 .any(|opened| Session::join(anchor, opened.plaintext()).is_some()),
@@ -161,7 +161,7 @@ impl Handler {
     /// a record is, and a handle is proof enough to remove what it leads to.
     pub(crate) fn deletions(&self, anchors: &[Anchor], jar: &Jar<'_>) -> Vec<StoreWrite> {
         let handles = anchors.iter().filter_map(|anchor| match &anchor.holds {
-            Holds::Token(_) => None,
+            Holds::Token(_) | Holds::Nothing => None,
             Holds::Handle(handle) => Some((anchor, handle)),
         });
         let deletions = handles.filter_map(|(anchor, handle)| {

@@ -78,6 +78,12 @@ pub(crate) fn is_protocol_parameter(name: &str) -> bool {
     PROTOCOL.contains(&name)
 }
 
+/// Whether this is one scope (RFC 6749 §3.3).
+pub(crate) fn is_scope_token(scope: &str) -> bool {
+    let good = |b: u8| b.is_ascii_graphic() && !b"\"\\".contains(&b);
+    !scope.is_empty() && scope.bytes().all(good)
+}
+
 fn may_be_set(name: &str, provider: &Provider) -> Result<(), &'static str> {
     if is_protocol_parameter(name) {
         return Err("a parameter of the protocol itself cannot be set");

@@ -159,6 +159,20 @@ pub(crate) fn converse<T: 'static>(
     check: impl FnOnce(Reply, &mut Context<'_>) -> Result<Step<T>, Error> + Send + 'static,
 ) -> Result<Step<T>, Error> {
     let request = build(context)?;
+    ask(request, key, context, build, check)
+}
+
+/// The same, with a first request that is there.
+///
+/// # Errors
+/// [`Error::Bug`] for a key that is none.
+pub(crate) fn ask<T: 'static>(
+    request: ProviderRequest,
+    key: Option<&ProofKey>,
+    context: &mut Context<'_>,
+    build: impl Fn(&mut Context<'_>) -> Result<ProviderRequest, Error> + Send + 'static,
+    check: impl FnOnce(Reply, &mut Context<'_>) -> Result<Step<T>, Error> + Send + 'static,
+) -> Result<Step<T>, Error> {
     let Some(key) = key else {
         return Ok(Step::send(request, check));
     };
@@ -169,7 +183,10 @@ pub(crate) fn converse<T: 'static>(
         let Some(nonce) = demanded_nonce(&reply) else {
             return check(reply, context);
         };
-        let request = build(context)?;
+        // what is known by now must not be lost: then this answer is the one that counts
+        let Ok(request) = build(context) else {
+            return check(reply, context);
+        };
         Ok(Step::send(prover.prove(request, Some(&nonce), context)?, check))
     }))
 }

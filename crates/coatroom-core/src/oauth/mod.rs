@@ -23,6 +23,7 @@ pub(crate) mod metadata;
 pub(crate) mod par;
 pub(crate) mod pkce;
 pub(crate) mod request_object;
+pub(crate) mod resource;
 pub(crate) mod revocation;
 #[cfg(test)]
 pub(crate) mod testing;

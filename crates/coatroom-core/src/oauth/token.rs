@@ -73,8 +73,50 @@ pub(crate) struct TokenResponse {
     pub(crate) refresh_expires_in: Option<u64>,
     /// The ID token, unverified.
     pub(crate) id_token: Option<Secret>,
-    /// The scopes that were granted; none: as asked for (RFC 6749 §5.1).
-    pub(crate) scope: Option<String>,
+    /// What was granted.
+    pub(crate) scope: Granted,
+    /// Of which kind the token is (RFC 8693 §2.2.1), if the provider says.
+    pub(crate) issued_token_type: Option<String>,
+}
+
+/// The scopes of an access token (RFC 6749 §5.1).
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Granted {
+    /// Nothing is said: those that were asked for.
+    AsAsked,
+    /// These, with blanks between them.
+    Scopes(String),
+    /// Something is said that is no text.
+    Unreadable,
+}
+
+impl Granted {
+    /// What was asked for, where nothing is said and that is known.
+    #[must_use]
+    pub(crate) fn or(self, asked: Option<String>) -> Self {
+        match (self, asked) {
+            (Self::AsAsked, Some(asked)) => Self::Scopes(asked),
+            (said, _) => said,
+        }
+    }
+
+    /// As a text; what cannot be read grants nothing that a route could demand.
+    pub(crate) fn into_text(self) -> Option<String> {
+        match self {
+            Self::AsAsked => None,
+            Self::Scopes(scopes) => Some(scopes),
+            Self::Unreadable => Some(String::new()),
+        }
+    }
+}
+
+/// The refresh token of an answer whose access token cannot be used: it may be the only good one.
+pub(crate) fn rescued_refresh_token(reply: &Reply) -> Option<Secret> {
+    let Reply::Response(response) = reply else {
+        return None;
+    };
+    let members = Members::read(&response.body).filter(|_| response.status.is_success())?;
+    members.refresh_token.into_token("").ok().flatten()
 }
 
 /// Why there are no tokens.
@@ -198,6 +240,7 @@ struct Members {
     refresh_token_expires_in: Member,
     id_token: Member,
     scope: Member,
+    issued_token_type: Member,
     error: Member,
 }
 
@@ -256,11 +299,14 @@ impl Members {
             id_token: self
                 .id_token
                 .into_token("`id_token` is not a string of ascii characters")?,
-            // some providers send a list; what cannot be read grants nothing that a route could demand
             scope: match self.scope {
-                Member::Absent => None,
-                Member::Text(scope) => Some(scope.expose().to_owned()),
-                Member::Number(_) | Member::Other => Some(String::new()),
+                Member::Absent => Granted::AsAsked,
+                Member::Text(scopes) => Granted::Scopes(scopes.expose().to_owned()),
+                Member::Number(_) | Member::Other => Granted::Unreadable,
+            },
+            issued_token_type: match self.issued_token_type {
+                Member::Text(kind) => Some(kind.expose().to_owned()),
+                Member::Absent | Member::Number(_) | Member::Other => None,
             },
         })
     }
@@ -328,6 +374,7 @@ impl<'de> Deserialize<'de> for Members {
                         "refresh_token" => Some(&mut members.refresh_token),
                         "id_token" => Some(&mut members.id_token),
                         "scope" => Some(&mut members.scope),
+                        "issued_token_type" => Some(&mut members.issued_token_type),
                         "error" => Some(&mut members.error),
                         _ => None,
                     };

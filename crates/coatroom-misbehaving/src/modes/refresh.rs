@@ -419,7 +419,7 @@ pub(super) const MODES: &[Mode] = &[
         "refresh-401-empty",
         "status 401 without a body",
         ERRORS,
-        unusable("token endpoint: status 401 without a json `error`"),
+        unusable("token endpoint: invalid_client: client_secret_basic is refused; check `client_id`"),
         |_, _| Answer::status(401),
     ),
     answer(

@@ -256,7 +256,7 @@ pub(super) const MODES: &[Mode] = &[
         "token-401-empty",
         "status 401 without a body",
         ERRORS,
-        unusable("token endpoint: status 401 without a json `error`; check `client_id`"),
+        unusable("token endpoint: invalid_client: client_secret_basic is refused; check `client_id`"),
         |_, _| Answer::status(401),
     ),
     answer(

@@ -105,6 +105,9 @@ impl Common {
         })
         .await;
         agent.outage.note(&key, &outcome, shared.clock.now());
+        if let Ok(refreshed) = &outcome {
+            agent.note_missing(refreshed.api_failures(), shared.clock.now());
+        }
         if let Ok(refreshed) = &outcome
             && refreshed.id_token() == IdToken::NoKey
         {
@@ -124,12 +127,18 @@ impl Common {
         Ok(self.store.release(&self.lease, holder, rest).await?)
     }
 
-    /// A token request, once more where the provider wants another nonce for its proof, and once the
-    /// provider's keys: its metadata is there.
+    /// A token request, another one for each API, each once more where the provider wants another nonce for
+    /// its proof, and once the provider's keys: its metadata is there.
     fn deadline(&self) -> Duration {
-        let provider = self.agent.handler.provider();
-        let requests = 1 + u32::from(provider.dpop.is_some());
-        provider.timeout * requests + KEYS_LIMIT
+        let handler = &self.agent.handler;
+        let provider = handler.provider();
+        let apis = u32::try_from(handler.application().apis.list.len()).unwrap_or(u32::MAX);
+        let tries = 1 + u32::from(provider.dpop.is_some());
+        let requests = apis.saturating_add(1).saturating_mul(tries);
+        provider
+            .timeout
+            .saturating_mul(requests)
+            .saturating_add(KEYS_LIMIT)
     }
 
     fn note(&self, note: Note) {

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::support::browser::{Browser, Site};
 use crate::support::provider::Fault;
 use crate::support::provider::front::client_key_pem;
-use crate::support::{Rig, provider_of};
+use crate::support::{Rig, START, provider_of};
 
 async fn rig(change: impl FnOnce(&mut AuthorizationConfig)) -> Rig {
     Rig::with(|config| change(&mut provider_of(config).authorization)).await
@@ -251,7 +251,8 @@ async fn a_step_up_is_pushed_with_what_it_asks_for_and_is_still_for_its_user() {
         assert_eq!(names(url), ["client_id", "request_uri"]);
         let callback = rig.provider.approve(url, user);
         {
-            let script = rig.provider.script();
+            let mut script = rig.provider.script();
+            script.claims = json!({"acr": "phr", "auth_time": START.0});
             assert_eq!(script.front.requested["acr_values"], "phr");
             assert_eq!(script.front.requested["max_age"], "0");
         }
@@ -284,7 +285,8 @@ async fn a_signed_request_is_understood_in_the_url_and_pushed() {
         assert_eq!(names(url), ["client_id", second]);
         let callback = rig.provider.approve(url, "alice");
         {
-            let script = rig.provider.script();
+            let mut script = rig.provider.script();
+            script.claims = json!({"auth_time": START.0});
             let requested = &script.front.requested;
             assert_eq!(requested["login_hint"], "\"<ä");
             assert_eq!(requested["max_age"], "60");

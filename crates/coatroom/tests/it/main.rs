@@ -1,6 +1,7 @@
 //! The whole service in-process: the real Layer, a scripted provider, a cookie-keeping browser and
 //! a manual clock. One binary; no sleeps, no order.
 
+mod apis;
 mod attack_cookies;
 mod attack_headers;
 mod attack_redirects;

@@ -215,6 +215,7 @@ async fn the_same_sub_in_another_tenant_finishes_no_step_up() {
     let mut browser = signed_in(&rig, OURS).await;
     for (tenant, good) in [(PARTNERS, false), (OURS, true)] {
         be_of(&rig, tenant);
+        rig.provider.script().claims["acr"] = "gold".into();
         let answer = sign_in(&rig, &mut browser, "acr_values=gold", None).await;
         assert_eq!(login_error(&answer).is_empty(), good, "{tenant}");
         assert_eq!(browser.session().await["id_token_claims"]["tid"], OURS);

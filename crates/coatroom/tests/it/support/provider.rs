@@ -93,6 +93,12 @@ pub(crate) struct Script {
     pub(crate) nonces: Nonces,
     /// The keys of the tokens.
     keys: HashMap<String, String>,
+    /// Every token request's form, without who asks.
+    pub(crate) token_forms: Vec<HashMap<String, String>>,
+    /// What the token endpoint does instead of its work for one resource or audience.
+    pub(crate) target_faults: HashMap<String, Fault>,
+    /// Members of a successful answer for one resource or audience that replace the usual ones.
+    pub(crate) target_answers: HashMap<String, Value>,
     /// Requests for the JWK set.
     pub(crate) jwks_requests: usize,
     /// Requests for the metadata.
@@ -174,6 +180,9 @@ impl ScriptedProvider {
             downgrades: false,
             nonces: Nonces::of("provider"),
             keys: HashMap::new(),
+            token_forms: Vec::new(),
+            target_faults: HashMap::new(),
+            target_answers: HashMap::new(),
             jwks_requests: 0,
             discovery_requests: 0,
             front: front::Front::default(),
@@ -377,10 +386,18 @@ async fn token(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Stri
             .into_owned()
             .collect();
         let grant = form.get("grant_type").cloned().unwrap_or_default();
-        let (status, content_type, body) = match script.token_fault {
+        script.token_forms.push(form.clone());
+        let target = form.get("resource").or_else(|| form.get("audience"));
+        let fault = target.and_then(|target| script.target_faults.get(target).copied());
+        let (status, content_type, body) = match script.token_fault.or(fault) {
             Some(Fault::Answer(status, content_type, body)) => (status, content_type, body.to_owned()),
             None => {
-                let (status, json) = script.token(&shared, &headers, &form);
+                let (status, mut json) = script.token(&shared, &headers, &form);
+                if let Some(changes) = target.and_then(|target| script.target_answers.get(target))
+                    && status == 200
+                {
+                    overlay(&mut json, changes);
+                }
                 (status, "application/json", json.to_string())
             }
         };
@@ -461,10 +478,34 @@ impl Script {
                 if !proved || form.get("redirect_uri") != Some(&grant.redirect_uri) || grant.jkt != jkt {
                     return invalid_grant;
                 }
-                (200, self.issue(shared, &grant, true, jkt))
+                (200, self.issue(shared, &grant, true, None, jkt))
+            }
+            "urn:ietf:params:oauth:grant-type:token-exchange" => {
+                let subject = form.get("subject_token").unwrap_or(&empty);
+                if !self.issued.contains(subject) {
+                    return (400, json!({"error": "invalid_request"}));
+                }
+                let audience = form.get("audience").map(String::as_str);
+                let token = self.access_token(audience);
+                let kind = "urn:ietf:params:oauth:token-type:access_token";
+                let mut answer =
+                    json!({"access_token": token, "token_type": "Bearer", "issued_token_type": kind});
+                if let Some(jkt) = jkt {
+                    answer["token_type"] = "DPoP".into();
+                    self.keys.insert(token.clone(), jkt);
+                }
+                if let Some(seconds) = self.expires_in {
+                    answer["expires_in"] = seconds.into();
+                }
+                (200, answer)
             }
             "refresh_token" => {
                 let presented = form.get("refresh_token").unwrap_or(&empty).clone();
+                let target = form
+                    .get("resource")
+                    .or_else(|| form.get("audience"))
+                    .map(String::as_str);
+                let with_id_token = self.refreshed_id_token && target.is_none();
                 let Some((grant, token)) = self.refresh_tokens.get(&presented).cloned() else {
                     return invalid_grant;
                 };
@@ -472,13 +513,13 @@ impl Script {
                     (Token::Live, Rotation::Rotate | Rotation::Overlap) => {
                         self.refresh_tokens
                             .insert(presented, (grant.clone(), Token::Used));
-                        (200, self.issue(shared, &grant, self.refreshed_id_token, jkt))
+                        (200, self.issue(shared, &grant, with_id_token, target, jkt))
                     }
                     (Token::Live, Rotation::Keep | Rotation::Never) => {
-                        (200, self.issue(shared, &grant, self.refreshed_id_token, jkt))
+                        (200, self.issue(shared, &grant, with_id_token, target, jkt))
                     }
                     (Token::Used, Rotation::Overlap) => {
-                        (200, self.issue(shared, &grant, self.refreshed_id_token, jkt))
+                        (200, self.issue(shared, &grant, with_id_token, target, jkt))
                     }
                     (Token::Used, _) => {
                         self.kill_all();
@@ -504,15 +545,33 @@ impl Script {
         }
     }
 
-    fn issue(&mut self, shared: &Shared, grant: &Grant, with_id_token: bool, jkt: Option<String>) -> Value {
+    /// An opaque token, which says for whom it is.
+    fn access_token(&mut self, target: Option<&str>) -> String {
         self.counter += 1;
-        let access_token = format!("canary-access-{}-{}", self.counter, "x".repeat(self.padding));
+        let target = target.map(|target| format!("{target}-")).unwrap_or_default();
+        let token = format!(
+            "canary-access-{target}{}-{}",
+            self.counter,
+            "x".repeat(self.padding)
+        );
+        self.issued.push(token.clone());
+        token
+    }
+
+    fn issue(
+        &mut self,
+        shared: &Shared,
+        grant: &Grant,
+        with_id_token: bool,
+        target: Option<&str>,
+        jkt: Option<String>,
+    ) -> Value {
+        let access_token = self.access_token(target);
         let mut answer = json!({"access_token": access_token, "token_type": "Bearer"});
         if let Some(jkt) = jkt.filter(|_| !self.downgrades) {
             answer["token_type"] = "DPoP".into();
             self.keys.insert(access_token.clone(), jkt);
         }
-        self.issued.push(access_token);
         if let Some(seconds) = self.expires_in {
             answer["expires_in"] = seconds.into();
         }
