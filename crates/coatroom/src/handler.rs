@@ -17,7 +17,7 @@ use coatroom_core::flow::{
 use coatroom_core::handler::Handler;
 use coatroom_core::head::{Head, Headers};
 use coatroom_core::peers::TrustedPeers;
-use coatroom_core::seal::{KeyRing, ProxyRing};
+use coatroom_core::seal::KeyRing;
 use coatroom_core::store::Record;
 use coatroom_core::time::UnixTime;
 use tokio::runtime::Handle;
@@ -25,6 +25,7 @@ use tokio::runtime::Handle;
 use crate::clock::{Clock, SystemClock};
 use crate::dpop::ApiNonces;
 use crate::flights::Flights;
+use crate::keys::Keys;
 use crate::missing_tokens::MissingTokens;
 use crate::outage::Outage;
 use crate::provider::{Health, Provider, SetupError};
@@ -115,36 +116,6 @@ pub(crate) struct Agent {
     pub(crate) shared_refreshes: Arc<Coalesced<Refresh>>,
     /// What was said of APIs without a token.
     pub(crate) missing_tokens: Arc<MissingTokens>,
-}
-
-/// What opens cookies, and thereby what a process is.
-pub enum Keys {
-    /// Signs users in, keeps their sessions and forwards their calls.
-    Agent(Arc<KeyRing>),
-    /// Forwards calls only: no sign-in, refresh or sign-out is served, and no provider is asked.
-    Proxy(Arc<ProxyRing>),
-}
-
-impl Keys {
-    /// The keys' public ids, in their order: four hexadecimal digits that say nothing about the key.
-    pub fn ids(&self) -> Vec<String> {
-        match self {
-            Self::Agent(keys) => keys.ids().collect(),
-            Self::Proxy(keys) => keys.ids().collect(),
-        }
-    }
-}
-
-impl From<KeyRing> for Keys {
-    fn from(keys: KeyRing) -> Self {
-        Self::Agent(Arc::new(keys))
-    }
-}
-
-impl From<ProxyRing> for Keys {
-    fn from(keys: ProxyRing) -> Self {
-        Self::Proxy(Arc::new(keys))
-    }
 }
 
 /// Why a [`TokenHandler`] cannot be built.
