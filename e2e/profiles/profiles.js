@@ -91,7 +91,6 @@ export const PROFILES = [
   },
   {
     name: 'private_key_jwt',
-    needs: 'client_auth: {method: private_key_jwt}',
     demands: 'a client assertion signed with ES256 (RFC 7523)',
     setup: { client: PRIVATE_KEY_JWT },
     settings: (files) => ({ client_auth: privateKeyJwt(files) }),
@@ -99,15 +98,13 @@ export const PROFILES = [
   },
   {
     name: 'client_secret_jwt',
-    needs: 'client_auth: {method: client_secret_jwt}',
     demands: 'a client assertion with a MAC by the secret',
     setup: { client: { token_endpoint_auth_method: 'client_secret_jwt' } },
-    settings: () => ({ client_auth: { method: 'client_secret_jwt' } }),
+    settings: () => ({ client_auth: 'client_secret_jwt' }),
     token: JWT,
   },
   {
     name: 'assertion from a file',
-    needs: 'client_auth: {method: assertion_file}',
     demands: 'a client assertion that the platform keeps in a file, good more than once',
     setup: { client: PRIVATE_KEY_JWT, replayAssertions: true },
     settings: ({ assertion }) => ({ client_auth: { method: 'assertion_file', file: assertion } }),
@@ -115,7 +112,6 @@ export const PROFILES = [
   },
   {
     name: 'tls_client_auth',
-    needs: 'client_auth: {method: tls_client_auth}, certificate_bound_access_tokens, ca',
     demands: 'a certificate of the provider’s authority (RFC 8705 §2.1); access tokens are bound to it (§3)',
     setup: {
       mtls: true,
@@ -132,7 +128,6 @@ export const PROFILES = [
   },
   {
     name: 'self_signed_tls_client_auth',
-    needs: 'client_auth: {method: self_signed_tls_client_auth}, certificate_bound_access_tokens, ca',
     demands: 'a certificate of the client’s own (RFC 8705 §2.2); access tokens are bound to it',
     setup: {
       mtls: true,
@@ -147,7 +142,6 @@ export const PROFILES = [
   },
   {
     name: 'pushed requests',
-    needs: 'pushed_authorization_requests',
     demands: 'pushed authorization requests (RFC 9126)',
     setup: { client: PUSHED },
     settings: () => ({ pushed_authorization_requests: 'required' }),
@@ -155,7 +149,6 @@ export const PROFILES = [
   },
   {
     name: 'signed requests',
-    needs: 'request_object',
     demands: 'signed request objects (RFC 9101)',
     setup: { client: REQUEST_OBJECT, features: { requestObjects: { enabled: true } } },
     settings: (files) => ({ request_object: requestObject(files) }),
@@ -163,7 +156,6 @@ export const PROFILES = [
   },
   {
     name: 'signed responses',
-    needs: 'response_mode: jwt',
     demands: 'nothing; the authorization response is a JWT (JARM)',
     setup: { client: { authorization_signed_response_alg: 'ES256' } },
     settings: () => ({ response_mode: 'jwt' }),
@@ -172,7 +164,6 @@ export const PROFILES = [
   },
   {
     name: 'form_post',
-    needs: 'response_mode: form_post',
     demands: 'nothing; the authorization response is posted',
     setup: {},
     settings: () => ({ response_mode: 'form_post' }),
@@ -193,7 +184,6 @@ export const PROFILES = [
   },
   {
     name: 'DPoP',
-    needs: 'dpop',
     demands: 'DPoP with nonces, of the provider and of the API (RFC 9449)',
     setup: { client: { dpop_bound_access_tokens: true }, features: dpopFeature() },
     settings: () => ({ dpop: true }),
@@ -201,7 +191,6 @@ export const PROFILES = [
   },
   {
     name: 'DPoP, opaque tokens',
-    needs: 'dpop',
     demands: 'the same; access tokens are opaque',
     setup: { client: { dpop_bound_access_tokens: true }, features: dpopFeature(), provider: { defaultResource: null } },
     settings: () => ({ dpop: { algorithm: 'EdDSA' } }),
@@ -209,7 +198,6 @@ export const PROFILES = [
   },
   {
     name: 'FAPI 2.0',
-    needs: 'profile: fapi2, ca',
     demands: 'FAPI 2.0 Security Profile: `private_key_jwt`, pushed requests, DPoP with nonces',
     setup: {
       https: true,
@@ -217,12 +205,11 @@ export const PROFILES = [
       features: { ...dpopFeature(), ...fapiFeature() },
       provider: { resources: ES256_RESOURCE },
     },
-    settings: (files) => ({ ca: { file: files.ca }, profile: 'fapi2', client_auth: privateKeyJwt(files), dpop: true }),
+    settings: (files) => ({ ca: { file: files.ca }, profile: 'fapi2', client_auth: privateKeyJwt(files) }),
     token: { ...JWT, kind: 'dpop' },
   },
   {
     name: 'FAPI 2.0, certificates',
-    needs: 'profile: fapi2, certificate_bound_access_tokens, ca',
     demands: 'FAPI 2.0 Security Profile: `tls_client_auth`, pushed requests, certificate-bound tokens',
     setup: {
       mtls: true,
@@ -243,7 +230,6 @@ export const PROFILES = [
   },
   {
     name: 'FAPI 2.0 Message Signing',
-    needs: 'profile: fapi2-message-signing, ca',
     demands: 'FAPI 2.0 with signed requests and signed responses',
     setup: {
       https: true,
@@ -254,7 +240,7 @@ export const PROFILES = [
       provider: { resources: ES256_RESOURCE },
     },
     settings: (files) => ({
-      ca: { file: files.ca }, profile: 'fapi2-message-signing', client_auth: privateKeyJwt(files), request_object: true, dpop: true,
+      ca: { file: files.ca }, profile: 'fapi2-message-signing', client_auth: privateKeyJwt(files),
     }),
     callback: ['response'],
     token: { ...JWT, kind: 'dpop' },
@@ -275,7 +261,6 @@ export const PROFILES = [
   },
   {
     name: 'resource of a route',
-    needs: 'token: {resource} of a route',
     demands: 'a resource indicator for each of two APIs',
     setup: { provider: { defaultResource: null, resources: { [ORDERS]: {}, [INVOICES]: {} } } },
     settings: () => ({}),
@@ -285,7 +270,6 @@ export const PROFILES = [
   },
   {
     name: 'token exchange',
-    needs: 'token: {exchange} of a route',
     demands: 'token exchange (RFC 8693); the API’s tokens are JWTs for it alone',
     setup: {
       exchange: true,

@@ -16,7 +16,7 @@ import { freePorts } from './ports.js';
 import { confirmSignOut, passLoginAndConsent } from './provider_pages.js';
 
 export const CLIENT_ID = 'shop';
-export const CLIENT_SECRET = 'only-for-these-tests-3VQmWb1o';
+export const CLIENT_SECRET = 'only-for-these-tests-3VQmWb1o-and-no-others';
 export const FOREIGN = join(import.meta.dirname, '../foreign');
 const COOKIE_SESSION = { store: 'cookie', idle: '30m', absolute: '12h' };
 const TEST_TIMEOUT = 90_000;

@@ -224,6 +224,7 @@ fn parties_of(provider: &Provider, claims: String) -> Vec<(&'static str, String)
         ("responses", responses(provider.authorization.response_mode)),
         ("claims for the SPA", claims),
         ("tenants", tenants(provider)),
+        ("profile", provider.profile.name().unwrap_or_default().to_owned()),
         ("preset", preset(provider)),
         ("sign-out", sign_out(provider)),
         ("metadata", metadata(provider)),

@@ -27,6 +27,7 @@ mod hsts;
 mod limits;
 mod policy;
 mod preset;
+mod profile;
 mod provider;
 mod routes;
 mod store;
@@ -52,6 +53,8 @@ pub use limits::{
 };
 pub use policy::policy_weaknesses;
 pub use preset::{Filled, Preset};
+pub(crate) use profile::ALGORITHMS as FAPI2_ALGORITHMS;
+pub use profile::Profile;
 pub use provider::DpopAlgorithm;
 pub use store::{SessionStorage, StoreConfig, StoreKind, StoreSettings, StoreTransport};
 pub use tenants::Tenants;
@@ -147,6 +150,8 @@ pub struct Provider {
     pub habits: Habits,
     /// Whether the tokens of sessions that begin now are bound to a key, and what it signs with.
     pub dpop: Option<DpopAlgorithm>,
+    /// What all of it keeps to.
+    pub profile: Profile,
 }
 
 /// Session limits, checked. Its storage may hold a password: no `Debug`.

@@ -72,6 +72,7 @@ struct Shared {
     /// The issuer that they must name.
     metadata_issuer: String,
     tenants: Option<config::Tenants>,
+    profile: config::Profile,
     assertion: Option<AssertionFile>,
     clock: Arc<dyn Clock>,
     state: Arc<Mutex<State>>,
@@ -125,6 +126,7 @@ impl Provider {
                 discovery: config.habits.discovery.clone(),
                 metadata_issuer: config.metadata_issuer(),
                 tenants: config.habits.tenants.clone(),
+                profile: config.profile,
                 assertion: config.client_auth.assertion_file().map(AssertionFile::new),
                 clock,
                 state,
@@ -138,6 +140,7 @@ impl Provider {
         self.shared.issuer == config.issuer
             && self.shared.discovery == config.habits.discovery
             && self.shared.tenants == config.habits.tenants
+            && self.shared.profile == config.profile
     }
 
     /// The client that these settings make. At the same provider it goes on with what this one knows.
@@ -368,7 +371,9 @@ impl Shared {
             None => Metadata::discovery_url(&self.issuer)?,
         };
         let body = self.get("metadata document", url).await?;
-        let metadata = Metadata::parse(&body.body, &self.metadata_issuer)?.for_tenants(self.tenants.clone());
+        let metadata = Metadata::parse(&body.body, &self.metadata_issuer)?
+            .for_tenants(self.tenants.clone())
+            .for_profile(self.profile);
         let keys = self.keys(&metadata).await?;
         Ok(ProviderSnapshot::new(metadata, keys))
     }
@@ -730,6 +735,7 @@ mod tests {
             logout_token_without_exp: false,
             habits: config::Habits::default(),
             dpop: None,
+            profile: config::Profile::None,
         }
     }
 

@@ -230,6 +230,7 @@ fn provider(
         timeout: written.timeout.map(interval),
         logout_token_without_exp: written.logout_token_without_exp,
         dpop: dpop(written.dpop.as_ref()),
+        profile: written.profile.map(|profile| profile.as_str().to_owned()),
         habits: HabitsConfig {
             preset: written.preset.map(|PresetSetting(name)| name.to_owned()),
             discovery: written.discovery,

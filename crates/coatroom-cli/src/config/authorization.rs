@@ -49,6 +49,28 @@ pub(crate) enum ResponseMode {
     FormPost,
 }
 
+/// A profile of FAPI 2.0.
+#[derive(Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub(crate) enum ProfileSetting {
+    /// The Security Profile: requests are pushed, the client authenticates by a key or a certificate, access
+    /// tokens are bound (by DPoP unless `certificate_bound_access_tokens`).
+    Fapi2,
+    /// The same with Message Signing: requests and responses are signed.
+    Fapi2MessageSigning,
+}
+
+impl ProfileSetting {
+    /// As it is written, which is also the core's name.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Fapi2 => "fapi2",
+            Self::Fapi2MessageSigning => "fapi2-message-signing",
+        }
+    }
+}
+
 /// The key that signs authorization requests.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

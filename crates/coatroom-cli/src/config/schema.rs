@@ -23,7 +23,7 @@ pub(crate) use log::{Format, Log};
 pub(crate) use session::Session;
 pub(crate) use token::{RouteToken, TokenExchange};
 
-use super::authorization::{Claims, PushedRequests, RequestObject, ResponseMode};
+use super::authorization::{Claims, ProfileSetting, PushedRequests, RequestObject, ResponseMode};
 use super::client_auth::ClientAuthSetting;
 use super::schema_dpop::DpopSetting;
 use super::schema_tls::{Certificate, HstsSetting, TlsSetting};
@@ -293,9 +293,8 @@ pub(crate) struct Provider {
     #[serde(default)]
     #[schemars(extend("items" = {"type": "string", "pattern": r"^[A-Za-z][A-Za-z0-9+.-]*:[^#\s]*$"}))]
     pub(crate) resource: Vec<String>,
-    #[serde(rename = "profile")]
-    #[schemars(skip)]
-    _profile: Option<NotYet>,
+    /// A profile of FAPI 2.0: fills in what it wants, and refuses what contradicts it. Default: none.
+    pub(crate) profile: Option<ProfileSetting>,
 }
 
 /// One route: exactly one target, and who may call it.
@@ -420,7 +419,7 @@ pub(crate) enum Cache {
 }
 
 /// The keys that are known and refused ([`NotYet`]): no hint offers one.
-pub(crate) const NOT_YET: [&str; 4] = ["forward_auth", "profile", "revocable", "acme"];
+pub(crate) const NOT_YET: [&str; 3] = ["forward_auth", "revocable", "acme"];
 
 /// Whether a key is such a one.
 pub(crate) fn is_not_yet(key: &str) -> bool {
@@ -608,11 +607,6 @@ apps:
     fn documented_settings_that_this_build_does_not_have_are_errors() {
         let later = "this build does not have this setting yet";
         for (source, path, message) in [
-            (
-                file("profile: fapi2", "", "static: a"),
-                "apps.shop.provider.profile",
-                later,
-            ),
             (
                 file("", "revocable: true", "static: a"),
                 "apps.shop.session.revocable",

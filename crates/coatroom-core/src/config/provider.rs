@@ -10,6 +10,7 @@ use super::authorization::check_authorization;
 use super::check::{Insecure, Problems, check_deadline};
 use super::client_auth::{self, check_client_auth};
 use super::habits::{check_habits, check_preset};
+use super::profile;
 use super::{Authorization, Provider, ProviderConfig, defaults};
 use crate::oauth::authorization::{is_protocol_parameter, is_scope_token};
 
@@ -35,6 +36,7 @@ impl DpopAlgorithm {
 pub(super) fn check_provider(mut written: ProviderConfig, problems: &mut Problems) -> Option<Provider> {
     let preset = check_preset(written.habits.preset.as_deref(), problems);
     let preset = preset.map(|preset| (preset, preset.fill(&mut written)));
+    let profile = profile::fill(&mut written, problems);
     let issuer = Url::parse(&written.issuer).ok();
     let good_issuer = issuer.is_some_and(|url| is_plain(&url) && Insecure(false).allows(&url));
     if !good_issuer || written.issuer.trim() != written.issuer {
@@ -61,7 +63,10 @@ pub(super) fn check_provider(mut written: ProviderConfig, problems: &mut Problem
         problems,
     );
     let scopes = check_scopes(written.scopes, problems);
-    let authorization = check_authorization(&written.authorization, problems);
+    let mut authorization = check_authorization(&written.authorization, problems);
+    if let Some(client_auth) = &client_auth {
+        profile::check(profile, client_auth, &mut authorization, problems);
+    }
     check_parameters(
         &written.authorization_parameters,
         &written.allowed_parameters,
@@ -100,6 +105,7 @@ pub(super) fn check_provider(mut written: ProviderConfig, problems: &mut Problem
         timeout,
         logout_token_without_exp: written.logout_token_without_exp,
         dpop,
+        profile,
     })
 }
 

@@ -82,6 +82,9 @@ pub struct ProviderConfig {
     pub logout_token_without_exp: bool,
     /// What this provider does and others don't; default nothing.
     pub habits: HabitsConfig,
+    /// A profile that fills in what it wants and refuses what contradicts it: `fapi2` or
+    /// `fapi2-message-signing`; default none.
+    pub profile: Option<String>,
     /// Binds each session's tokens to a key of its own (RFC 9449), which signs with this algorithm:
     /// `ES256` or `EdDSA`; default: they are bearer tokens.
     pub dpop: Option<String>,
@@ -227,6 +230,7 @@ impl ProviderConfig {
             logout_token_without_exp: false,
             habits: HabitsConfig::default(),
             dpop: None,
+            profile: None,
         }
     }
 }

@@ -126,6 +126,10 @@ impl Handler {
         query: &str,
         context: &mut Context<'_>,
     ) -> Result<Step<AgentResponse>, Refusal> {
+        if navigation.cross_site_or_unlabelled && self.provider.profile.is_fapi2() {
+            // FAPI 2.0 Security Profile §5.3.3.2: nobody else begins a sign-in
+            return Err(Error::CsrfRejected("the profile lets no other site begin a sign-in").into());
+        }
         let alias = self.app.compatibility.map(Compatibility::return_to_name);
         let (return_to, pairs) = Input::form(query.as_bytes())?.take_return_to(alias)?;
         let return_to = self.return_to(return_to.as_deref(), None)?;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::json;
-use crate::config::{DpopAlgorithm, Tenants, is_loopback};
+use crate::config::{DpopAlgorithm, FAPI2_ALGORITHMS, Profile, Tenants, is_loopback};
 use crate::error::Error;
 
 /// The provider's metadata, checked.
@@ -137,6 +137,27 @@ impl Metadata {
             code_challenge_methods_supported: list(&document, "code_challenge_methods_supported")?,
             dpop_signing_alg_values_supported: list(&document, "dpop_signing_alg_values_supported")?,
         })
+    }
+
+    /// The same, held to a profile: what it asks of the provider is expected whether or not that is
+    /// announced.
+    #[must_use]
+    pub fn for_profile(mut self, profile: Profile) -> Self {
+        if !profile.is_fapi2() {
+            return self;
+        }
+        let restrict = |offered: &mut Option<Vec<String>>| {
+            let allowed = FAPI2_ALGORITHMS.map(str::to_owned).to_vec();
+            match offered {
+                Some(offered) => offered.retain(|alg| allowed.contains(alg)),
+                None => *offered = Some(allowed),
+            }
+        };
+        restrict(&mut self.id_token_signing_alg_values_supported);
+        restrict(&mut self.authorization_signing_alg_values_supported);
+        // FAPI 2.0 Security Profile §5.3.3.2: `iss` is checked, so it has to be there
+        self.authorization_response_iss_parameter_supported = true;
+        self
     }
 
     /// The same for an issuer that stands for these tenants ([`Provider::metadata_issuer`]): whose
@@ -308,6 +329,35 @@ const MAX_URL: usize = 2048;
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_profile_takes_fewer_algorithms_and_wants_iss() {
+        let metadata = |offered| {
+            let changes = [
+                ("id_token_signing_alg_values_supported", offered),
+                ("authorization_response_iss_parameter_supported", json!(false)),
+            ];
+            crate::oauth::testing::metadata_with(&changes)
+        };
+        for (offered, left) in [
+            (
+                json!(["RS256", "PS256", "ES384", "ES256"]),
+                vec!["PS256", "ES256"],
+            ),
+            (json!(["RS256"]), vec![]),
+            (Value::Null, vec!["PS256", "ES256", "EdDSA"]),
+        ] {
+            let strict = metadata(offered.clone()).for_profile(Profile::Fapi2);
+            assert_eq!(
+                strict.id_token_signing_alg_values_supported.unwrap(),
+                left,
+                "{offered}"
+            );
+            assert!(strict.authorization_response_iss_parameter_supported);
+            let as_it_is = metadata(offered).for_profile(Profile::None);
+            assert!(!as_it_is.authorization_response_iss_parameter_supported);
+        }
+    }
+
     use serde_json::json;
 
     use super::*;

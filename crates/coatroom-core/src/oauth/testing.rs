@@ -238,6 +238,7 @@ pub(crate) fn provider() -> Provider {
         logout_token_without_exp: false,
         habits: crate::config::Habits::default(),
         dpop: None,
+        profile: crate::config::Profile::None,
         timeout: Duration::from_secs(10),
     }
 }
