@@ -244,6 +244,8 @@ pub enum Auth {
     Optional,
     /// No credential is ever attached.
     None,
+    /// A client's own access token is passed on, unverified, and no cookie is looked at.
+    Bearer,
 }
 
 impl AppId {

@@ -42,6 +42,9 @@ pub enum Error {
     /// There is no session.
     #[error("no session: {0}")]
     Unauthorized(&'static str),
+    /// A route of tokens was called without one (RFC 6750 §3).
+    #[error("no access token in the Authorization header: {0}")]
+    TokenRequired(&'static str),
     /// Stateless: the access token ran out (or half the idle time did); `refresh` helps.
     #[error("the access token is expired, a refresh is needed")]
     AccessTokenExpired,
@@ -199,6 +202,8 @@ impl Error {
                 "Bearer error=\"insufficient_scope\"{}",
                 quoted("scope", scope)
             )),
+            // without credentials no error code (RFC 6750 §3.1)
+            Self::TokenRequired(_) => Some("Bearer".to_owned()),
             _ => None,
         }
     }
@@ -286,6 +291,12 @@ impl Error {
                 StatusCode::UNAUTHORIZED,
                 "unauthorized",
                 "there is no session; sign in",
+                Debug,
+            ),
+            Self::TokenRequired(_) => answer(
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "this needs an access token in the Authorization header: Bearer or DPoP",
                 Debug,
             ),
             Self::AccessTokenExpired => answer(

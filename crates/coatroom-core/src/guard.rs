@@ -33,7 +33,8 @@ pub enum Class {
     Provider,
     /// A form that a page of the provider posts: a top-level navigation, authenticated by `state`.
     FormPost,
-    /// A proxied route that never attaches a credential: only its WebSockets are looked at.
+    /// A proxied route that never attaches a credential, or passes on what no browser adds by itself:
+    /// only its WebSockets are looked at.
     ProxiedNone,
     /// Static files: nothing to guard.
     None,
@@ -79,7 +80,9 @@ impl Class {
             Resolved::Proxy { route, .. } => match (&route.target, route.auth) {
                 (RouteTarget::Static(_), _) => Self::None,
                 (RouteTarget::DevServer(_), _)
-                | (RouteTarget::Upstream(_) | RouteTarget::Inner, Auth::None) => Self::ProxiedNone,
+                | (RouteTarget::Upstream(_) | RouteTarget::Inner, Auth::None | Auth::Bearer) => {
+                    Self::ProxiedNone
+                }
                 (RouteTarget::Upstream(_) | RouteTarget::Inner, Auth::Required | Auth::Optional) => {
                     Self::ProxiedFetch {
                         resources: route.resources,
@@ -410,6 +413,7 @@ mod tests {
                 upstream("/api", "http://127.0.0.1:5000", None),
                 upstream("/maybe", "http://127.0.0.1:5000", Some("optional")),
                 upstream("/open", "http://127.0.0.1:5000", Some("none")),
+                upstream("/clients", "http://127.0.0.1:5000", Some("bearer")),
                 dev_server("/dev", "http://localhost:5173"),
                 files("/", "dist"),
             ],
@@ -429,7 +433,7 @@ mod tests {
         for route in &application.routes {
             let expected = match route.prefix.as_str() {
                 "/api" | "/maybe" => API,
-                "/open" | "/dev" => Class::ProxiedNone,
+                "/open" | "/clients" | "/dev" => Class::ProxiedNone,
                 _ => Class::None,
             };
             assert_eq!(Class::of(&Resolved::Proxy { index: 0, route }), expected);

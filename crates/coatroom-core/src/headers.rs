@@ -38,14 +38,18 @@ pub struct ClientFacts {
 pub struct ResponseRules {
     caching: Caching,
     websocket: bool,
+    /// Whether the client makes its own proofs, with nonces of the API (RFC 9449 §9).
+    nonces: bool,
     cors: Cors,
 }
 
 /// Whether a token went upstream with the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Credential {
-    /// One did.
+    /// One of ours did.
     Attached,
+    /// The client's own did.
+    Passed,
     /// None did.
     Absent,
 }
@@ -58,6 +62,8 @@ enum Caching {
     VaryByCookie,
     /// A token was attached: no shared cache may keep the answer.
     Private,
+    /// A client's own token was passed on: the same, and answers differ by it.
+    PrivateByToken,
 }
 
 /// Refuses a body framed by anything but `chunked`, once (RFC 9112 §6.1): another reader may take
@@ -198,11 +204,15 @@ impl ResponseRules {
         let caching = match (credential, route.cache_public, route.auth) {
             (_, true, _) | (Credential::Absent, _, Auth::None) => Caching::AsSaid,
             (Credential::Absent, false, Auth::Optional | Auth::Required) => Caching::VaryByCookie,
+            (Credential::Passed, false, _) | (Credential::Absent, false, Auth::Bearer) => {
+                Caching::PrivateByToken
+            }
             (Credential::Attached, false, _) => Caching::Private,
         };
         Self {
             caching,
             websocket: request.is_websocket(),
+            nonces: credential == Credential::Passed,
             cors,
         }
     }
@@ -212,7 +222,9 @@ impl ResponseRules {
 pub fn clean_response(headers: &mut HeaderMap, status: StatusCode, rules: &ResponseRules) {
     keep_one_length(headers);
     remove_connection_named(headers);
-    remove_where(headers, |name| names::never_returned(name.as_str()));
+    remove_where(headers, |name| {
+        names::never_returned(name.as_str()) && !(rules.nonces && name.as_str() == names::DPOP_NONCE)
+    });
     remove_our_cookies(headers);
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
@@ -221,7 +233,8 @@ pub fn clean_response(headers: &mut HeaderMap, status: StatusCode, rules: &Respo
     match rules.caching {
         Caching::AsSaid => {}
         Caching::VaryByCookie => vary(headers, "cookie", HeaderValue::from_static("Cookie")),
-        Caching::Private => cache::keep_private(headers),
+        Caching::Private => cache::keep_private(headers, &header::COOKIE),
+        Caching::PrivateByToken => cache::keep_private(headers, &header::AUTHORIZATION),
     }
     rules.cors.write(headers);
     if rules.websocket && status == StatusCode::SWITCHING_PROTOCOLS {
@@ -304,6 +317,16 @@ impl Authorization {
         })
     }
 
+    /// Those for a token that a client passes on.
+    pub(crate) fn passed_bearer(token: &str) -> Self {
+        Self::of([BEARER, token.as_bytes()].concat(), BEARER)
+    }
+
+    /// Those for one that is bound to a key of the client, which makes the proofs itself.
+    pub(crate) fn passed_dpop(token: &str) -> Self {
+        Self::of([DPOP, token.as_bytes()].concat(), DPOP)
+    }
+
     /// What makes the proofs that have to go with it, where the token is bound to a key.
     pub(crate) fn proofs(&self) -> Option<Unaddressed> {
         self.bound.clone().map(Unaddressed::of)
@@ -324,7 +347,7 @@ impl Authorization {
         }
     }
 
-    fn into_value(self) -> Result<HeaderValue, Error> {
+    pub(crate) fn into_value(self) -> Result<HeaderValue, Error> {
         self.value.ok_or_else(|| {
             Error::Provider("the access token has characters that no header can carry".to_owned())
         })

@@ -408,10 +408,16 @@ fn matching<'a>(routes: &'a [Route], path: &NormalPath<'_>) -> Option<(usize, &'
 
 /// Whether a request that passed `route`'s rule would pass `other`'s too, at the same target.
 fn covers(route: &Route, other: &Route) -> bool {
-    let strictness = |auth| match auth {
-        Auth::None => 0,
-        Auth::Optional => 1,
-        Auth::Required => 2,
+    let as_strict = match (route.auth, other.auth) {
+        (_, Auth::None)
+        | (Auth::Required | Auth::Optional, Auth::Optional)
+        | (Auth::Required, Auth::Required)
+        | (Auth::Bearer, Auth::Bearer) => true,
+        // neither a session nor a client's own token stands in for the other
+        (Auth::None, Auth::Optional | Auth::Required | Auth::Bearer)
+        | (Auth::Optional, Auth::Required | Auth::Bearer)
+        | (Auth::Required, Auth::Bearer)
+        | (Auth::Bearer, Auth::Optional | Auth::Required) => false,
     };
     let methods = match (&route.methods, &other.methods) {
         (_, None) => true,
@@ -420,7 +426,7 @@ fn covers(route: &Route, other: &Route) -> bool {
     };
     route.target == other.target
         && route.strip_prefix == other.strip_prefix
-        && strictness(route.auth) >= strictness(other.auth)
+        && as_strict
         && methods
         && (other.resources || !route.resources)
         && (other.cache_public || !route.cache_public)
@@ -798,7 +804,7 @@ mod tests {
         let rank = |auth| match auth {
             Auth::None => 0,
             Auth::Optional => 1,
-            Auth::Required => 2,
+            Auth::Required | Auth::Bearer => 2,
         };
         let mut accepted = 0_u32;
         for path in generated_paths() {

@@ -115,11 +115,19 @@ impl Snapshot {
         };
         if let Some(preflight) = guard::preflight(application, &head(&parts), &target.path) {
             return Passage::Answer(match preflight {
-                Ok(preflight) => exchange.count(preflight_answer(preflight.headers)),
+                Ok(preflight) => {
+                    // it says itself what is allowed
+                    exchange.cors = Cors::default();
+                    exchange.count(preflight_answer(preflight.headers))
+                }
                 Err(error) => exchange.refuse(&error, Reader::Script),
             });
         }
-        match route::resolve(application, &parts.method, &target.path) {
+        let resolved = route::resolve(application, &parts.method, &target.path);
+        if let Ok(resolved) = &resolved {
+            exchange.cors = exchange.cors.at(resolved);
+        }
+        match resolved {
             Ok(Resolved::Agent(endpoint)) => {
                 exchange.target = Target::Agent {
                     application: app.index,

@@ -136,6 +136,7 @@ mod tests {
         for (failure, status, code) in [
             (Error::InvalidRequest("x"), "3", "invalid_request"),
             (Error::Unauthorized("x"), "16", "unauthorized"),
+            (Error::TokenRequired("x"), "16", "unauthorized"),
             (Error::AccessTokenExpired, "16", "access_token_expired"),
             (Error::CsrfRejected("x"), "7", "csrf_rejected"),
             (Error::NotFound, "12", "not_found"),

@@ -669,6 +669,7 @@ mod tests {
             Error::LoginStateInvalid(""),
             Error::AuthorizationFailed { provider_error: None },
             Error::Unauthorized(""),
+            Error::TokenRequired(""),
             Error::AccessTokenExpired,
             Error::SessionExpired(""),
             Error::CsrfRejected(""),

@@ -46,7 +46,7 @@ pub(super) fn guards(out: &mut String, applications: &[Application]) -> fmt::Res
         ),
         (
             Class::ProxiedNone,
-            "no credential is attached; a WebSocket's Origin must be listed where it is sent",
+            "no credential is attached, at most a client's own is passed on; a WebSocket's Origin must be listed where it is sent",
         ),
         (Class::None, "nothing to guard: no credential is attached"),
     ];

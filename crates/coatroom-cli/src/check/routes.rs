@@ -37,6 +37,10 @@ pub(super) fn routes(out: &mut String, application: &Application) -> fmt::Result
             Auth::Required => (caller(route), attached(application, route, "")),
             Auth::Optional => ("everybody".to_owned(), attached(application, route, ", if any")),
             Auth::None => ("everybody".to_owned(), "nothing".to_owned()),
+            Auth::Bearer => (
+                "any token, NOT VERIFIED HERE".to_owned(),
+                "the client's own token".to_owned(),
+            ),
         };
         [
             route.prefix.as_str().to_owned(),
@@ -126,8 +130,8 @@ pub(super) fn limits(out: &mut String, application: &Application) -> fmt::Result
     let rows = upstreams.map(|route| {
         let shared = match (route.auth, route.cache_public) {
             (Auth::None, _) => "as the API says",
-            (Auth::Required | Auth::Optional, true) => "yes, also with a token",
-            (Auth::Required | Auth::Optional, false) => "not with a token",
+            (Auth::Required | Auth::Optional | Auth::Bearer, true) => "yes, also with a token",
+            (Auth::Required | Auth::Optional | Auth::Bearer, false) => "not with a token",
         };
         [
             route.prefix.as_str().to_owned(),

@@ -456,6 +456,10 @@ impl JsonSchema for RouteAuth {
                 "With a session its access token is attached, without one the call is anonymous.",
             ),
             ("none", "Everybody may call it, and no token is attached."),
+            (
+                "bearer",
+                "The client's own access token is passed on, not verified here; no cookie is looked at.",
+            ),
         ])
     }
 }
@@ -633,6 +637,7 @@ apps:
                     coatroom_core::config::Auth::Required => "required",
                     coatroom_core::config::Auth::Optional => "optional",
                     coatroom_core::config::Auth::None => "none",
+                    coatroom_core::config::Auth::Bearer => "bearer",
                 }),
             ),
             (

@@ -467,12 +467,8 @@ impl Written for RouteAuth {
             "required" => Ok(Self("required")),
             "optional" => Ok(Self("optional")),
             "none" => Ok(Self("none")),
-            "bearer" => Err(
-                "this build does not pass a client's own bearer tokens through yet\n\
-                             write `auth: required`, `auth: optional` or `auth: none`"
-                    .to_owned(),
-            ),
-            _ => Err("expected one of `required`, `optional` and `none`\n\
+            "bearer" => Ok(Self("bearer")),
+            _ => Err("expected one of `required`, `optional`, `none` and `bearer`\n\
                       write `auth: required`, or remove the key: that is the default"
                 .to_owned()),
         }
@@ -611,11 +607,6 @@ apps:
                 file("", "revocable: true", "static: a"),
                 "apps.shop.session.revocable",
                 later,
-            ),
-            (
-                file("", "", "upstream: a, auth: bearer"),
-                "apps.shop.routes[/].auth",
-                "this build does not pass a client's own bearer tokens through yet",
             ),
             (
                 format!("forward_auth: {{listen: a}}\n{}", file("", "", "static: a")),

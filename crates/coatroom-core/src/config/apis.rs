@@ -112,7 +112,7 @@ impl Application {
     pub fn sends_session_token(&self) -> bool {
         let takes_it = |route: &Route| {
             let is_api = matches!(route.target, RouteTarget::Upstream(_) | RouteTarget::Inner);
-            is_api && route.auth != Auth::None && route.token.is_none()
+            is_api && matches!(route.auth, Auth::Required | Auth::Optional) && route.token.is_none()
         };
         self.apis.list.is_empty() || self.routes.iter().any(takes_it)
     }
@@ -314,6 +314,7 @@ fn gets_a_token(path: &str, route: &Route, problems: &mut Problems) -> bool {
             "files and development servers get no token"
         }
         (_, Auth::None) => "with `auth: none` no token is attached",
+        (_, Auth::Bearer) => "with `auth: bearer` the client's own token is passed on",
         (RouteTarget::Upstream(_) | RouteTarget::Inner, Auth::Required | Auth::Optional) => return true,
     };
     problems.add(&["routes", path, "token"], why, "remove `token`");

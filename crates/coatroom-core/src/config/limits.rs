@@ -101,9 +101,9 @@ pub(super) fn check_route_limit(
     let at = ["routes", path, "rate_limit"];
     let limit = check_limit(&at, written.limit, problems);
     let by = match (written.by.as_deref(), auth) {
-        (Some("address"), _) | (None, Auth::Optional | Auth::None) => LimitBy::Address,
+        (Some("address"), _) | (None, Auth::Optional | Auth::None | Auth::Bearer) => LimitBy::Address,
         (None, Auth::Required) | (Some("session"), Auth::Required | Auth::Optional) => LimitBy::Session,
-        (Some("session"), Auth::None) => {
+        (Some("session"), Auth::None | Auth::Bearer) => {
             problems.add(
                 &["routes", path, "rate_limit", "by"],
                 "nobody's session is looked at on this route",
@@ -185,6 +185,8 @@ mod tests {
             (None, Auth::None, Some(Address)),
             (Some("session"), Auth::Optional, Some(Session)),
             (Some("address"), Auth::Required, Some(Address)),
+            (None, Auth::Bearer, Some(Address)),
+            (Some("session"), Auth::Bearer, None),
             (Some("session"), Auth::None, None),
             (Some("user"), Auth::Required, None),
         ] {

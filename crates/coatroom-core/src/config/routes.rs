@@ -117,8 +117,9 @@ fn check_route(
         (None, Some(_)) | (Some("none"), _) => Auth::None,
         (None | Some("required"), None) => Auth::Required,
         (Some("optional"), None) => Auth::Optional,
+        (Some("bearer"), None) => Auth::Bearer,
         (Some(_), public) => {
-            let message = public.unwrap_or("expected required, optional or none");
+            let message = public.unwrap_or("expected required, optional, none or bearer");
             problems.add(&["routes", path, "auth"], message, "auth: none");
             Auth::Required
         }
@@ -145,6 +146,13 @@ fn check_route(
                 "cookies: [locale]",
             );
         }
+    }
+    if auth == Auth::Bearer && !written.cookies.is_empty() {
+        problems.add(
+            &["routes", path, "cookies"],
+            "a route of tokens passes no cookie on: browsers send cookies by themselves, and nothing here guards them",
+            "remove `cookies`",
+        );
     }
     let body_limit = written.body_limit.unwrap_or(defaults::BODY_LIMIT);
     if body_limit == 0 {
@@ -286,7 +294,8 @@ pub(super) fn check_proved(paths: &[String], routes: &[Route], problems: &mut Pr
             }
             RouteTarget::Inner | RouteTarget::Static(_) | RouteTarget::DevServer(_) => true,
         };
-        if route.auth != Auth::None && !one_address && route.public_url.is_none() {
+        if matches!(route.auth, Auth::Required | Auth::Optional) && !one_address && route.public_url.is_none()
+        {
             let is_its = |path: &&String| RoutePrefix::parse(path).is_ok_and(|prefix| prefix == route.prefix);
             let path = paths
                 .iter()
@@ -631,10 +640,10 @@ mod tests {
 
     #[test]
     fn a_routes_values_are_checked() {
-        let rows: [(&str, RouteConfig, &[&str]); 16] = [
+        let rows: [(&str, RouteConfig, &[&str]); 19] = [
             (
                 "unknown auth",
-                upstream("/a", API, Some("bearer")),
+                upstream("/a", API, Some("basic")),
                 &["routes./a.auth"],
             ),
             (
@@ -660,6 +669,23 @@ mod tests {
                     ..files("/a", "d")
                 },
                 &[],
+            ),
+            ("a client's token", upstream("/a", API, Some("bearer")), &[]),
+            (
+                "a client's token for files",
+                RouteConfig {
+                    auth: Some("bearer".to_owned()),
+                    ..files("/a", "d")
+                },
+                &["routes./a.auth"],
+            ),
+            (
+                "a client's token and cookies",
+                RouteConfig {
+                    cookies: vec!["locale".to_owned()],
+                    ..upstream("/a", API, Some("bearer"))
+                },
+                &["routes./a.cookies"],
             ),
             ("no folder", files("/a", ""), &["routes./a.static"]),
             (

@@ -114,7 +114,7 @@ pub struct RouteConfig {
     pub target: RouteTargetConfig,
     /// Whether the prefix is removed before forwarding.
     pub strip_prefix: bool,
-    /// `required` (default), `optional` or `none`.
+    /// `required` (default), `optional`, `none` or `bearer`.
     pub auth: Option<String>,
     /// What its API's access tokens are for; default: calls carry the session's own token.
     pub token: Option<TokenConfig>,

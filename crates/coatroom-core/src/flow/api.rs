@@ -12,6 +12,7 @@ use http::HeaderMap;
 
 use super::known::{GONE, Known, KnownSession, Lookup, SLACK, answered_by_record};
 use super::memo::AnchorMemo;
+use super::passed::PassedToken;
 use crate::config::{Application, Auth, Route, RouteTarget, RouteToken};
 use crate::cookie::{Candidate, Cookies, Jar, Kind};
 use crate::error::Error;
@@ -49,6 +50,8 @@ pub struct Chore {
 pub struct Decision<'a> {
     trusted: TrustedRequest<'a>,
     forward: Option<Forward>,
+    /// The client's own token, where the route passes it on.
+    passed: Option<Box<PassedToken>>,
     /// Rare, and boxed: a decision is moved often.
     chore: Option<Box<Chore>>,
 }
@@ -142,8 +145,9 @@ impl Handler {
     ///
     /// # Errors
     /// [`Error::Unauthorized`], [`Error::AccessTokenExpired`], [`Error::SessionExpired`] (401);
+    /// [`Error::TokenRequired`] on a route of tokens (401);
     /// [`Error::CsrfRejected`], [`Error::OriginNotAllowed`] (403); [`Error::InvalidRequest`] for an
-    /// upgrade to anything but a WebSocket.
+    /// upgrade to anything but a WebSocket, and for a client's token that cannot be passed on.
     pub fn api<H: Headers>(
         &self,
         route: &Route,
@@ -200,6 +204,15 @@ impl<'a, K: Opens> Proxy<'a, K> {
             return Ok(Outcome::Decided(Decision {
                 trusted: guard::trust(class, head, self.app)?,
                 forward: None,
+                passed: None,
+                chore: None,
+            }));
+        }
+        if route.auth == Auth::Bearer {
+            return Ok(Outcome::Decided(Decision {
+                trusted: guard::trust(class, head, self.app)?,
+                forward: None,
+                passed: Some(Box::new(PassedToken::of(head, self.cookies)?)),
                 chore: None,
             }));
         }
@@ -270,6 +283,7 @@ impl<'a, K: Opens> Proxy<'a, K> {
                 Ok(Outcome::Decided(Decision {
                     trusted,
                     forward: Some(forward),
+                    passed: None,
                     chore,
                 }))
             }
@@ -469,10 +483,11 @@ impl<'a, K: Opens> Proxy<'a, K> {
         error: Error,
     ) -> Result<Outcome<'a>, Error> {
         match route.auth {
-            Auth::Required => Err(error),
+            Auth::Required | Auth::Bearer => Err(error),
             Auth::Optional | Auth::None => Ok(Outcome::Decided(Decision {
                 trusted: guard::trust(Class::ProxiedNone, head, self.app)?,
                 forward: None,
+                passed: None,
                 chore: None,
             })),
         }
@@ -533,10 +548,11 @@ impl Decision<'_> {
         if let RouteTarget::DevServer(url) = &route.target {
             headers::write_dev_server_origin(headers, application, url);
         }
-        let authorization = self
-            .forward
-            .as_mut()
-            .and_then(|forward| forward.authorization.take());
+        let authorization = match (&mut self.forward, self.passed.take()) {
+            (Some(forward), _) => forward.authorization.take(),
+            (None, Some(passed)) => Some(passed.write_proof(headers)),
+            (None, None) => None,
+        };
         let proofs = authorization.as_ref().and_then(Authorization::proofs);
         headers::write_ours(headers, application, authorization, client)?;
         if route.forwarded {
@@ -547,9 +563,10 @@ impl Decision<'_> {
 
     /// What has to happen to the upstream's answer.
     pub fn response_rules(&self, route: &Route, cors: Cors) -> ResponseRules {
-        let credential = match self.forward {
-            Some(_) => Credential::Attached,
-            None => Credential::Absent,
+        let credential = match (&self.forward, route.auth) {
+            (Some(_), _) => Credential::Attached,
+            (None, Auth::Bearer) => Credential::Passed,
+            (None, Auth::Required | Auth::Optional | Auth::None) => Credential::Absent,
         };
         ResponseRules::new(route, &self.trusted, credential, cors)
     }

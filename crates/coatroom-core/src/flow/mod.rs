@@ -17,6 +17,7 @@ mod login;
 mod logout;
 mod memo;
 mod names;
+mod passed;
 mod probe;
 mod provider_logout;
 mod refresh;

@@ -1,12 +1,13 @@
 //! CORS: preflights answered here, actual answers labelled (Fetch §3.3, "CORS protocol").
 //!
-//! Origins are exact, credentials are allowed, `*` is never answered. A preflight never travels to
+//! Origins are exact, credentials are allowed (but where clients bring their own token), `*` is never
+//! answered. A preflight never travels to
 //! an upstream; an origin that is not listed gets no CORS header at all.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use super::listed_origin;
-use crate::config::Application;
+use crate::config::{Application, Auth};
 use crate::error::Error;
 use crate::head::{Head, Headers, Single};
 use crate::route::{self, NormalPath, Resolved};
@@ -25,6 +26,8 @@ pub struct Cors {
     origin: Option<HeaderValue>,
     /// Whether answers differ by `Origin` at all.
     varies: bool,
+    /// Whether callers bring their own token, and browsers shall send nothing by themselves.
+    own_token: bool,
 }
 
 /// Answers a CORS preflight; nothing if the request is not one. It is never passed on.
@@ -58,20 +61,40 @@ impl Cors {
                 .and_then(|origin| HeaderValue::from_str(origin.as_str()).ok()),
             Single::Value(_) | Single::Absent | Single::Ambiguous => None,
         };
-        Self { origin, varies }
+        Self {
+            origin,
+            varies,
+            own_token: false,
+        }
+    }
+
+    /// The same for what a path resolves to: where clients bring their own token nothing that a browser
+    /// adds by itself is allowed, and the nonces of their proofs can be read.
+    pub fn at(self, resolved: &Resolved<'_>) -> Self {
+        let own_token = match resolved {
+            Resolved::Agent(_) => false,
+            Resolved::Proxy { route, .. } => route.auth == Auth::Bearer,
+        };
+        Self { own_token, ..self }
     }
 
     /// Writes the headers of an actual answer.
     pub fn write(&self, headers: &mut HeaderMap) {
         if let Some(origin) = &self.origin {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-            headers.insert(
-                header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
-                HeaderValue::from_static("true"),
-            );
+            if !self.own_token {
+                headers.insert(
+                    header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+                    HeaderValue::from_static("true"),
+                );
+            }
+            let readable = match self.own_token {
+                false => "WWW-Authenticate, Retry-After, token-handler-error",
+                true => "WWW-Authenticate, Retry-After, token-handler-error, DPoP-Nonce",
+            };
             headers.insert(
                 header::ACCESS_CONTROL_EXPOSE_HEADERS,
-                HeaderValue::from_static("WWW-Authenticate, Retry-After, token-handler-error"),
+                HeaderValue::from_static(readable),
             );
         }
         if self.varies {
@@ -88,7 +111,7 @@ fn answer_preflight(
     listed_origin(application, head)?;
     let resolved = route::locate(application, path)?;
     let mut headers = HeaderMap::new();
-    Cors::of(application, head).write(&mut headers);
+    Cors::of(application, head).at(&resolved).write(&mut headers);
     headers.remove(header::ACCESS_CONTROL_EXPOSE_HEADERS);
     if headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
         headers.insert(
@@ -320,6 +343,38 @@ mod tests {
                 "{name}"
             );
         }
+    }
+
+    #[test]
+    fn a_route_of_tokens_allows_them_and_no_credentials_of_the_browsers_own() {
+        let application = checked(ApplicationConfig {
+            routes: vec![upstream("/api", "http://127.0.0.1:5000", Some("bearer"))],
+            ..sibling()
+        });
+        let head = [WWW, POST, "access-control-request-headers: authorization, dpop"];
+        let answer = asked(&application, "OPTIONS", "/api/x", &head)
+            .expect("a preflight")
+            .expect("an answer");
+        assert!(answer.contains(&"access-control-allow-headers: authorization, dpop".to_owned()));
+        assert!(answer.contains(&"access-control-allow-origin: https://www.example.com".to_owned()));
+        assert!(
+            !answer.iter().any(|line| line.contains("credentials")),
+            "{answer:?}"
+        );
+        let path = NormalPath::parse("/api/x").expect("a path");
+        let resolved = route::locate(&application, &path).expect("a route");
+        let mut headers = HeaderMap::new();
+        with_head("POST", &[WWW], |head| {
+            Cors::of(&application, head).at(&resolved).write(&mut headers);
+        });
+        assert_eq!(
+            lines(&headers),
+            [
+                "access-control-allow-origin: https://www.example.com",
+                "access-control-expose-headers: WWW-Authenticate, Retry-After, token-handler-error, DPoP-Nonce",
+                "vary: Origin",
+            ]
+        );
     }
 
     #[test]

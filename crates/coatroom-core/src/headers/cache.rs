@@ -7,9 +7,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::{remove_where, vary};
 
-/// Adds `private` and `Vary: Cookie`, takes `public` and `s-maxage` away, unless the answer is not
+/// Adds `private` and a `Vary` with the header that carries the credential, takes `public` and `s-maxage` away, unless the answer is not
 /// stored anyway. A `Cache-Control` that cannot be read becomes `no-store`.
-pub(super) fn keep_private(headers: &mut HeaderMap) {
+pub(super) fn keep_private(headers: &mut HeaderMap, differs_by: &HeaderName) {
     remove_where(headers, is_for_shared_caches);
     match rewritten(headers) {
         Rewritten::NotStored => return,
@@ -17,7 +17,11 @@ pub(super) fn keep_private(headers: &mut HeaderMap) {
             headers.insert(header::CACHE_CONTROL, value);
         }
     }
-    vary(headers, "cookie", HeaderValue::from_static("Cookie"));
+    let spelled = match *differs_by {
+        header::AUTHORIZATION => "Authorization",
+        _ => "Cookie",
+    };
+    vary(headers, differs_by.as_str(), HeaderValue::from_static(spelled));
 }
 
 enum Rewritten {
@@ -139,7 +143,7 @@ mod tests {
             for line in *lines {
                 headers.append(header::CACHE_CONTROL, line.parse().expect("a value"));
             }
-            keep_private(&mut headers);
+            keep_private(&mut headers, &header::COOKIE);
             let now: Vec<&str> = headers
                 .get_all(header::CACHE_CONTROL)
                 .iter()
@@ -164,7 +168,7 @@ mod tests {
             ] {
                 headers.insert(name, HeaderValue::from_static("max-age=600"));
             }
-            keep_private(&mut headers);
+            keep_private(&mut headers, &header::COOKIE);
             let others = headers
                 .keys()
                 .filter(|name| **name != header::CACHE_CONTROL && **name != header::VARY);
@@ -181,7 +185,7 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(header::VARY, HeaderValue::from_static(there));
-            keep_private(&mut headers);
+            keep_private(&mut headers, &header::COOKIE);
             let now: Vec<&str> = headers
                 .get_all(header::VARY)
                 .iter()

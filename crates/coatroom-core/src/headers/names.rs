@@ -53,7 +53,7 @@ pub(super) fn never_returned(name: &str) -> bool {
         Some(b'a') => name.starts_with("access-control-"),
         Some(b'c') => matches!(name, "clear-site-data" | "connection"),
         // what our next proof repeats is between the API and us
-        Some(b'd') => name == "dpop-nonce",
+        Some(b'd') => name == DPOP_NONCE,
         Some(b'k') => name == "keep-alive",
         Some(b'p') => name.starts_with("proxy-"),
         Some(b't') => matches!(name, "te" | "transfer-encoding" | "token-handler-error"),
@@ -61,6 +61,9 @@ pub(super) fn never_returned(name: &str) -> bool {
         _ => false,
     }
 }
+
+/// What a proof of possession has to repeat (RFC 9449 §8).
+pub(super) const DPOP_NONCE: &str = "dpop-nonce";
 
 /// What frames, describes or addresses a message: not to be had removed by way of `Connection`,
 /// and not allowed in trailers (RFC 9110 §6.5.1).

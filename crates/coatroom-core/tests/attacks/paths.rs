@@ -152,7 +152,7 @@ fn is_stricter(than: &Route, other: &Route) -> bool {
     let rank = |auth| match auth {
         Auth::None => 0,
         Auth::Optional => 1,
-        Auth::Required => 2,
+        Auth::Required | Auth::Bearer => 2,
     };
     rank(other.auth) > rank(than.auth) || (other.methods.is_some() && than.methods.is_none())
 }

@@ -8,6 +8,7 @@ mod attack_redirects;
 mod attack_sequences;
 mod authorization_request;
 mod authorization_response;
+mod bearer;
 mod client_auth;
 mod cookies;
 mod cross_site;
