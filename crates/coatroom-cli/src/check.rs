@@ -22,7 +22,7 @@ use anyhow::Context as _;
 use coatroom::Keys;
 use coatroom_core::config::{
     AnonymousUser, Application, AssertionAudience, Authorization, Callback, ClientAuth, ClientAuthMethod,
-    Compatibility, Hsts, LogoutReturn, Provider, PushedRequests, ResponseMode, TlsMethod,
+    Compatibility, Hsts, LogoutReturn, Provider, PushedRequests, ResponseMode, TlsMethod, Userinfo,
 };
 
 use crate::config::{Loaded, dotted};
@@ -216,6 +216,21 @@ fn parties_of(provider: &Provider, claims: String) -> Vec<(&'static str, String)
             provider.dpop.map_or_else(String::new, |algorithm| {
                 format!("bound to a key of each session (DPoP, {})", algorithm.alg())
             }),
+        ),
+        (
+            "ID tokens",
+            match provider.id_token_decryption_keys.len() {
+                0 => String::new(),
+                1 => "have to be encrypted, to one key".to_owned(),
+                several => format!("have to be encrypted, to one of {several} keys"),
+            },
+        ),
+        (
+            "userinfo",
+            match provider.userinfo {
+                Userinfo::Never => String::new(),
+                Userinfo::Always => "asked at each sign-in and each refresh".to_owned(),
+            },
         ),
         ("fixed parameters", fixed.join(" ")),
         ("the SPA may add", provider.allowed_parameters.join(" ")),

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, Method};
-use url::{Host, Url};
+use url::Url;
 
 use crate::assurance::Demands;
+use crate::oauth::DecryptionKey;
 use crate::route::RoutePrefix;
 
 mod addresses;
@@ -35,6 +36,7 @@ mod tenants;
 mod upstream;
 mod written;
 
+pub use addresses::is_loopback;
 pub use apis::{Api, ApiCookie, ApiGrant, ApiId, ApiTarget, Apis, ExchangeConfig, RouteToken, TokenConfig};
 pub use authorization::{
     Authorization, AuthorizationConfig, PushedRequests, RequestObjectConfig, ResponseMode,
@@ -55,7 +57,7 @@ pub use policy::policy_weaknesses;
 pub use preset::{Filled, Preset};
 pub(crate) use profile::ALGORITHMS as FAPI2_ALGORITHMS;
 pub use profile::Profile;
-pub use provider::DpopAlgorithm;
+pub use provider::{DpopAlgorithm, Userinfo};
 pub use store::{SessionStorage, StoreConfig, StoreKind, StoreSettings, StoreTransport};
 pub use tenants::Tenants;
 pub use upstream::{
@@ -152,6 +154,10 @@ pub struct Provider {
     pub dpop: Option<DpopAlgorithm>,
     /// What all of it keeps to.
     pub profile: Profile,
+    /// What ID tokens are encrypted to; none: they are not.
+    pub id_token_decryption_keys: Vec<DecryptionKey>,
+    /// Whether userinfo is asked for claims.
+    pub userinfo: Userinfo,
 }
 
 /// Session limits, checked. Its storage may hold a password: no `Debug`.
@@ -260,37 +266,6 @@ impl AppId {
             && id.len() <= 32
             && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         good.then(|| Self(id.to_owned()))
-    }
-}
-
-impl Origin {
-    /// The origin of a URL with a tuple origin (http, https), else none.
-    pub fn of(url: &Url) -> Option<Self> {
-        let origin = url.origin();
-        (matches!(url.scheme(), "http" | "https") && origin.is_tuple())
-            .then(|| Self(origin.ascii_serialization()))
-    }
-
-    /// Takes an origin written the way browsers write it, and nothing else: no path, no upper
-    /// case, no default port.
-    pub fn parse(text: &str) -> Option<Self> {
-        let url = Url::parse(text).ok()?;
-        Self::of(&url).filter(|origin| origin.0 == text)
-    }
-
-    /// As browsers write it in `Origin`.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// Whether a host is this machine: `localhost`, `*.localhost`, `127.0.0.0/8`, `[::1]`.
-pub fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
     }
 }
 

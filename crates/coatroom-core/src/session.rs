@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use minicbor::bytes::{ByteArray, ByteSlice};
 use minicbor::{CborLen, Decode, Encode};
+use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::assurance::{Assurance, Authentication};
 use crate::config::{ApiId, AppId, SessionLimits};
 use crate::headers::Authorization;
+use crate::oauth::userinfo::UserinfoClaims;
 use crate::packed::{pack, unpack};
 use crate::rng::{Rng, random};
 use crate::seal::{Handle, PROOF_KEY, ProofKey, digest8};
@@ -63,6 +65,8 @@ pub(crate) struct Tokens {
     pub(crate) scope: Option<String>,
     /// Those of APIs that have their own.
     pub(crate) apis: Vec<ApiToken>,
+    /// Claims of userinfo, where it is asked.
+    pub(crate) userinfo: Option<UserinfoClaims>,
 }
 
 /// Where the session's own access token is, while sessions are in cookies.
@@ -85,6 +89,17 @@ impl Tokens {
     /// What is known of one API's.
     pub(crate) fn of_api(&self, api: ApiId) -> Option<&ApiToken> {
         self.apis.iter().find(|token| token.api == api)
+    }
+
+    /// What is known of the user: the claims of the ID token, and of userinfo those that it has not.
+    pub(crate) fn claims(&self) -> Map<String, Value> {
+        let mut claims = self
+            .userinfo
+            .as_ref()
+            .map(UserinfoClaims::claims)
+            .unwrap_or_default();
+        claims.extend(crate::flow::claims_of(&self.id_token).unwrap_or_default());
+        claims
     }
 }
 
@@ -297,6 +312,7 @@ impl Session {
             auth_time: self.authentication.auth_time.map(|at| at.0),
             access_token: access_token.as_ref().map(|packed| bytes(packed)),
             apis: apis.records(),
+            userinfo: userinfo_bytes(&self.tokens),
         })
     }
 
@@ -348,6 +364,7 @@ impl Session {
                 id_token: unpack(record.id_token)?,
                 scope: record.scope,
                 apis: apis::tokens_of(record.apis),
+                userinfo: record.userinfo.map(|known| UserinfoClaims::from_bytes(known)),
             },
             authentication: Authentication {
                 acr: record.acr,
@@ -488,6 +505,7 @@ pub(crate) fn encode_tokens(tokens: &Tokens) -> Zeroizing<Vec<u8>> {
         refresh_expires_at: tokens.refresh_expires_at.map(|at| at.0),
         scope: tokens.scope.clone(),
         apis: apis.records(),
+        userinfo: userinfo_bytes(tokens),
     })
 }
 
@@ -505,7 +523,12 @@ pub(crate) fn decode_tokens(plaintext: &[u8]) -> Option<Tokens> {
         id_token: unpack(record.id_token)?,
         scope: record.scope,
         apis: apis::tokens_of(record.apis),
+        userinfo: record.userinfo.map(|known| UserinfoClaims::from_bytes(known)),
     })
+}
+
+fn userinfo_bytes(tokens: &Tokens) -> Option<&ByteSlice> {
+    tokens.userinfo.as_ref().map(|claims| bytes(claims.bytes()))
 }
 
 pub(crate) fn bytes(packed: &[u8]) -> &ByteSlice {
@@ -609,6 +632,8 @@ struct SessionRecord<'a> {
     access_token: Option<&'a ByteSlice>,
     #[b(14)]
     apis: Option<Vec<apis::ApiTokenRecord<'a>>>,
+    #[b(15)]
+    userinfo: Option<&'a ByteSlice>,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -627,6 +652,8 @@ struct TokensRecord<'a> {
     scope: Option<String>,
     #[b(6)]
     apis: Option<Vec<apis::ApiTokenRecord<'a>>>,
+    #[b(7)]
+    userinfo: Option<&'a ByteSlice>,
 }
 
 #[cfg(test)]
@@ -660,6 +687,7 @@ mod tests {
                 id_token: Secret::new("aGVhZA.Ym9keQ.c2ln"),
                 scope: None,
                 apis: Vec::new(),
+                userinfo: None,
             },
             proof_key: None,
             kept: None,

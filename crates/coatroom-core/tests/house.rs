@@ -95,6 +95,7 @@ fn secrets_are_exposed_in_few_places() {
         ("oauth/client_auth.rs", "client authentication"),
         ("oauth/end_session.rs", "the ID token hint"),
         ("oauth/id_token.rs", "verification"),
+        ("oauth/jwe.rs", "decryption"),
         ("oauth/pkce.rs", "the challenge"),
         (
             "oauth/request_object.rs",
@@ -103,6 +104,10 @@ fn secrets_are_exposed_in_few_places() {
         ("oauth/resource.rs", "into token requests for one API"),
         ("oauth/revocation.rs", "the revocation request"),
         ("oauth/token.rs", "the token request, and parsing its answer"),
+        (
+            "oauth/userinfo.rs",
+            "the Authorization header of the userinfo request",
+        ),
         ("packed.rs", "what goes into a seal"),
         ("secret.rs", "the method itself"),
         ("session/transactions.rs", "what goes into a seal"),

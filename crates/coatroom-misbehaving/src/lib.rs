@@ -35,6 +35,7 @@
 //! ```
 
 mod answer;
+mod jwe;
 mod jwt;
 mod mode;
 mod modes;
@@ -47,6 +48,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+pub use self::jwe::decryption_key;
 pub use self::mode::{Mode, Outcome, Place, Wanted};
 pub use self::modes::MODES;
 use self::provider::Provider;

@@ -39,6 +39,10 @@ pub enum Place {
     TokenEndpoint,
     /// The ID token of a sign-in.
     IdToken,
+    /// The same for a client that has a key for encrypted ones ([`decryption_key`](crate::decryption_key)).
+    EncryptedIdToken,
+    /// The answer of the userinfo endpoint, for a client that asks it at a sign-in.
+    Userinfo,
     /// The answer to the token request that redeems a refresh token, its ID token included.
     Refresh,
     /// A back-channel logout request.
@@ -76,13 +80,15 @@ pub enum Outcome {
 
 impl Place {
     /// Every place, in the order of a sign-in's life.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Discovery,
         Self::Keys,
         Self::Renewal,
         Self::AuthorizationResponse,
         Self::TokenEndpoint,
         Self::IdToken,
+        Self::EncryptedIdToken,
+        Self::Userinfo,
         Self::Refresh,
         Self::LogoutToken,
         Self::Revocation,
@@ -98,6 +104,8 @@ impl fmt::Display for Place {
             Self::AuthorizationResponse => "The authorization response",
             Self::TokenEndpoint => "The token endpoint, redeeming a code",
             Self::IdToken => "The ID token",
+            Self::EncryptedIdToken => "The encrypted ID token",
+            Self::Userinfo => "Userinfo",
             Self::Refresh => "The token endpoint, redeeming a refresh token",
             Self::LogoutToken => "The logout token",
             Self::Revocation => "The revocation endpoint",

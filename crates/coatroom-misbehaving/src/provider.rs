@@ -208,6 +208,13 @@ impl Provider {
                     _ => answer,
                 })
             }
+            "/userinfo" => {
+                let answer = Answer::json(&json!({"sub": SUBJECT, "email": "alice@example.com"}));
+                state.twists().iter().fold(answer, |answer, twist| match twist {
+                    Twist::UserinfoAnswer(twist) => twist(&facts, answer),
+                    _ => answer,
+                })
+            }
             _ => Answer::status(404),
         }
     }
@@ -220,6 +227,7 @@ impl Provider {
             "token_endpoint": format!("{issuer}/token"),
             "jwks_uri": format!("{issuer}/jwks"),
             "revocation_endpoint": format!("{issuer}/revoke"),
+            "userinfo_endpoint": format!("{issuer}/userinfo"),
             "end_session_endpoint": format!("{issuer}/end"),
             "authorization_response_iss_parameter_supported": true,
             "code_challenge_methods_supported": ["S256"],
@@ -318,6 +326,9 @@ impl Provider {
         for twist in twists {
             if let Twist::IdToken(twist) = twist {
                 twist(facts, &mut id_token);
+            }
+            if let Twist::Envelope(twist) = twist {
+                id_token.finish = Some(*twist);
             }
         }
         let id_token = id_token.compact(facts);

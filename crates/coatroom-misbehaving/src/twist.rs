@@ -35,6 +35,10 @@ pub(crate) enum Twist {
     TokenAnswer(fn(&Facts, Answer) -> Answer),
     /// The ID token.
     IdToken(fn(&Facts, &mut Jwt)),
+    /// The compact form of the ID token.
+    Envelope(fn(&Facts, String) -> String),
+    /// The answer of the userinfo endpoint.
+    UserinfoAnswer(fn(&Facts, Answer) -> Answer),
     /// The logout token.
     LogoutToken(fn(&Facts, &mut Jwt)),
     /// The whole back-channel logout request, made from the logout token.

@@ -265,6 +265,15 @@ async fn refresh(
             "the refreshed ID token is signed with a key that the provider does not publish; the old one stays"
         );
     }
+    if let Ok(refreshed) = &outcome
+        && let Some(error) = refreshed.userinfo_failure()
+    {
+        tracing::warn!(
+            application = agent.id(),
+            %error,
+            "userinfo cannot be had at a refresh; the claims that were known stay"
+        );
+    }
     if ended.is_ended() {
         // signed out, or replaced, in another tab while the provider was asked; the sign-out
         // follows the chain and revokes what came back

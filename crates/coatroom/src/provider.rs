@@ -736,6 +736,8 @@ mod tests {
             habits: config::Habits::default(),
             dpop: None,
             profile: config::Profile::None,
+            id_token_decryption_keys: Vec::new(),
+            userinfo: config::Userinfo::Never,
         }
     }
 

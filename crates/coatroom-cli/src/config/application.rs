@@ -21,6 +21,7 @@ use super::schema_dpop::DpopSetting;
 use super::schema_tls::HstsSetting;
 use super::secret::Reference;
 use super::store;
+use super::tokens::{self, Userinfo};
 use super::upstream::{self, holds_authorities};
 use super::values::{Interval, Named, Size, WholeSeconds};
 
@@ -204,6 +205,9 @@ fn provider(
     let secret = secret.map(|secret| client_secret(secret, below("client_secret"), folder, findings));
     let certificate = written.client_certificate.as_ref();
     let loaded = client_auth::load(written.client_auth, certificate, at, folder, findings);
+    let at_keys = below("id_token_decryption_keys");
+    let decryption_keys =
+        tokens::decryption_keys(&written.id_token_decryption_keys, &at_keys, folder, findings);
     let ca = written.ca.as_ref();
     let ca = ca.and_then(|ca| findings.public(ca, below("ca"), folder));
     if ca.as_deref().is_some_and(|ca| !holds_authorities(ca)) {
@@ -231,6 +235,8 @@ fn provider(
         logout_token_without_exp: written.logout_token_without_exp,
         dpop: dpop(written.dpop.as_ref()),
         profile: written.profile.map(|profile| profile.as_str().to_owned()),
+        id_token_decryption_keys: decryption_keys,
+        userinfo: written.userinfo.map(Userinfo::as_str).map(str::to_owned),
         habits: HabitsConfig {
             preset: written.preset.map(|PresetSetting(name)| name.to_owned()),
             discovery: written.discovery,

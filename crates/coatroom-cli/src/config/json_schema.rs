@@ -619,6 +619,13 @@ apps:
                 text(coatroom_core::config::defaults::DPOP_ALGORITHM),
             ),
             ("/$defs/Provider/properties/response_mode", text("query")),
+            (
+                "/$defs/Provider/properties/userinfo",
+                text(match provider.userinfo {
+                    coatroom_core::config::Userinfo::Never => "never",
+                    coatroom_core::config::Userinfo::Always => "always",
+                }),
+            ),
             ("/$defs/Session/properties/store", text("cookie")),
             ("/$defs/Store/properties/prefix", text(&store.prefix)),
             ("/$defs/Store/properties/timeout", text(&shown(store.timeout))),

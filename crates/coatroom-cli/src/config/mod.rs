@@ -30,6 +30,7 @@ mod sources;
 mod store;
 mod summary;
 mod tls;
+mod tokens;
 mod upstream;
 mod values;
 

@@ -29,6 +29,7 @@ use super::schema_dpop::DpopSetting;
 use super::schema_tls::{Certificate, HstsSetting, TlsSetting};
 use super::secret::Reference;
 use super::store::StoreSetting;
+use super::tokens::Userinfo;
 use super::upstream::{Addresses, HealthCheck, UpstreamTls};
 use super::values::{
     Interval, Listen, Mode, Named, NotYet, Size, WholeSeconds, Written, shown, size_shown, written,
@@ -295,6 +296,16 @@ pub(crate) struct Provider {
     pub(crate) resource: Vec<String>,
     /// A profile of FAPI 2.0: fills in what it wants, and refuses what contradicts it. Default: none.
     pub(crate) profile: Option<ProfileSetting>,
+    /// The private keys that ID tokens are encrypted to (RFC 7516), in PEM (PKCS#8): P-256, or RSA with
+    /// 2048 bits at least; four at most, for a change of keys. With one, an ID token that is not encrypted
+    /// is refused. Default: they are not encrypted.
+    #[serde(default)]
+    #[schemars(extend("maxItems" = 4))]
+    pub(crate) id_token_decryption_keys: Vec<Reference>,
+    /// Whether the userinfo endpoint (OpenID Connect Core §5.3) is asked for claims beside those of the ID
+    /// token. What it says is kept in the session: at most 4 KiB.
+    #[schemars(extend("default" = Userinfo::default().as_str()))]
+    pub(crate) userinfo: Option<Userinfo>,
 }
 
 /// One route: exactly one target, and who may call it.

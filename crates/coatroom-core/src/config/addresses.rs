@@ -3,7 +3,7 @@
 //! Origins are compared letter for letter later, so they are taken only as browsers write them
 //! (RFC 6454 §6.2). No wildcard, no suffix, no repair.
 
-use url::Url;
+use url::{Host, Url};
 
 use super::check::{Insecure, Problems};
 use super::{Callback, Origin, Route};
@@ -245,4 +245,35 @@ fn authority(url: &Url) -> Option<String> {
 
 fn with_https(origin: &Origin) -> String {
     origin.as_str().replacen("http:", "https:", 1)
+}
+
+impl Origin {
+    /// The origin of a URL with a tuple origin (http, https), else none.
+    pub fn of(url: &Url) -> Option<Self> {
+        let origin = url.origin();
+        (matches!(url.scheme(), "http" | "https") && origin.is_tuple())
+            .then(|| Self(origin.ascii_serialization()))
+    }
+
+    /// Takes an origin written the way browsers write it, and nothing else: no path, no upper
+    /// case, no default port.
+    pub fn parse(text: &str) -> Option<Self> {
+        let url = Url::parse(text).ok()?;
+        Self::of(&url).filter(|origin| origin.0 == text)
+    }
+
+    /// As browsers write it in `Origin`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whether a host is this machine: `localhost`, `*.localhost`, `127.0.0.0/8`, `[::1]`.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
 }

@@ -11,8 +11,10 @@ use super::check::{Insecure, Problems, check_deadline};
 use super::client_auth::{self, check_client_auth};
 use super::habits::{check_habits, check_preset};
 use super::profile;
-use super::{Authorization, Provider, ProviderConfig, defaults};
+use super::{Authorization, PrivateKeyPem, Provider, ProviderConfig, defaults};
+use crate::oauth::DecryptionKey;
 use crate::oauth::authorization::{is_protocol_parameter, is_scope_token};
+use crate::oauth::jwe::MAX_KEYS;
 
 /// What DPoP proofs are signed with (RFC 9449 §4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,16 @@ impl DpopAlgorithm {
             Self::EdDsa => "EdDSA",
         }
     }
+}
+
+/// Whether the userinfo endpoint (OpenID Connect Core §5.3) is asked for claims.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Userinfo {
+    /// Claims are those of the ID token.
+    #[default]
+    Never,
+    /// At each sign-in, and at each refresh; claims of the ID token win.
+    Always,
 }
 
 pub(super) fn check_provider(mut written: ProviderConfig, problems: &mut Problems) -> Option<Provider> {
@@ -89,6 +101,8 @@ pub(super) fn check_provider(mut written: ProviderConfig, problems: &mut Problem
     );
     let habits = check_habits(written.habits, preset, &written.issuer, problems);
     let dpop = check_dpop(written.dpop.as_deref(), problems);
+    let id_token_decryption_keys = check_decryption_keys(&written.id_token_decryption_keys, problems);
+    let userinfo = check_userinfo(written.userinfo.as_deref(), problems);
     Some(Provider {
         habits,
         issuer: written.issuer,
@@ -106,6 +120,8 @@ pub(super) fn check_provider(mut written: ProviderConfig, problems: &mut Problem
         logout_token_without_exp: written.logout_token_without_exp,
         dpop,
         profile,
+        id_token_decryption_keys,
+        userinfo,
     })
 }
 
@@ -122,6 +138,45 @@ fn check_dpop(written: Option<&str>, problems: &mut Problems) -> Option<DpopAlgo
             None
         }
     }
+}
+
+fn check_userinfo(written: Option<&str>, problems: &mut Problems) -> Userinfo {
+    match written {
+        None | Some("never") => Userinfo::Never,
+        Some("always") => Userinfo::Always,
+        Some(_) => {
+            problems.add(
+                &["provider", "userinfo"],
+                "expected never or always",
+                "userinfo: always",
+            );
+            Userinfo::Never
+        }
+    }
+}
+
+fn check_decryption_keys(written: &[PrivateKeyPem], problems: &mut Problems) -> Vec<DecryptionKey> {
+    let name = "id_token_decryption_keys";
+    if written.len() > MAX_KEYS {
+        problems.add(
+            &["provider", name],
+            "there are more than four keys, and no more are tried",
+            "keep those that the provider still encrypts to",
+        );
+    }
+    let read = |(index, pem): (usize, &PrivateKeyPem)| match DecryptionKey::from_pem(pem.pem().as_bytes()) {
+        Ok(key) => Some(key),
+        Err(error) => {
+            let index = index.to_string();
+            problems.add(
+                &["provider", name, index.as_str()],
+                error.to_string(),
+                "make one: `coatroom keygen --client --out id-token.pem`",
+            );
+            None
+        }
+    };
+    written.iter().enumerate().filter_map(read).collect()
 }
 
 fn check_scopes(written: Option<Vec<String>>, problems: &mut Problems) -> Vec<String> {

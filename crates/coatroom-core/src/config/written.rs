@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{
     AgentLimitsConfig, AuthorizationConfig, ClientAuthConfig, ClientCertificate, FilesConfig, HabitsConfig,
-    HstsConfig, RouteLimitConfig, SessionStorage, TokenConfig, UpstreamConfig,
+    HstsConfig, PrivateKeyPem, RouteLimitConfig, SessionStorage, TokenConfig, UpstreamConfig,
 };
 use crate::assurance::DemandsConfig;
 use crate::secret::Secret;
@@ -82,6 +82,10 @@ pub struct ProviderConfig {
     pub logout_token_without_exp: bool,
     /// What this provider does and others don't; default nothing.
     pub habits: HabitsConfig,
+    /// The private keys that ID tokens are encrypted to (RFC 7516); default: they are not encrypted.
+    pub id_token_decryption_keys: Vec<PrivateKeyPem>,
+    /// Whether userinfo is asked for claims: `never` (default) or `always`.
+    pub userinfo: Option<String>,
     /// A profile that fills in what it wants and refuses what contradicts it: `fapi2` or
     /// `fapi2-message-signing`; default none.
     pub profile: Option<String>,
@@ -230,6 +234,8 @@ impl ProviderConfig {
             logout_token_without_exp: false,
             habits: HabitsConfig::default(),
             dpop: None,
+            id_token_decryption_keys: Vec::new(),
+            userinfo: None,
             profile: None,
         }
     }

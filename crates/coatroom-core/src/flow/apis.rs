@@ -257,6 +257,7 @@ mod tests {
             refresh_expires_at: None,
             id_token: Secret::new("a.b.c"),
             scope: None,
+            userinfo: None,
             apis: vec![
                 token(1, 100, ApiState::InBrowser),
                 token(2, 200, here("newer")),

@@ -14,13 +14,15 @@ use crate::cookie::{Jar, Kind};
 use crate::error::Error;
 use crate::flow::apis::{self, ApiFailure, Fetched};
 use crate::flow::login::{Via, state_digest};
+pub(super) use crate::flow::status::{issuer_of, user_of};
 use crate::flow::visible::State;
 use crate::flow::{AgentResponse, Effects, Refusal, Revocation, Seen, StoreWrite};
 use crate::handler::{Handler, MemoryKey};
-use crate::oauth::dpop;
 use crate::oauth::id_token::{self, Expected, IdTokenFailure, Verified};
 use crate::oauth::revocation::TokenTypeHint;
 use crate::oauth::token::{self, TokenResponse};
+use crate::oauth::userinfo::Asked;
+use crate::oauth::{dpop, jwe};
 use crate::return_to::ReturnTo;
 use crate::seal::Handle;
 use crate::secret::Secret;
@@ -128,15 +130,17 @@ impl Handler {
                 })?;
                 // RFC 6749 §5.1: as asked for, where it does not say
                 response.scope = response.scope.or(asked);
-                let Some(id_token) = response.id_token.clone() else {
+                let Some(id_token) = response.id_token.take() else {
                     return Err(Error::Provider(
                         "the token response has no id_token; is `openid` among the scopes".to_owned(),
                     ));
                 };
+                let id_token = jwe::id_token(id_token, &provider.id_token_decryption_keys)?;
                 let access_token = response.access_token.clone();
+                let (provider_to_ask, provider_of_apis) = (provider.clone(), provider.clone());
                 let verifying = Verifying {
-                    provider: provider.clone(),
-                    id_token,
+                    provider,
+                    id_token: id_token.clone(),
                     access_token,
                     nonce: Some(nonce),
                 };
@@ -150,30 +154,41 @@ impl Handler {
                         if answered_by.is_some() && answered_by.as_deref() != issuer {
                             return Err(Error::IssuerMismatch);
                         }
-                        let id_token = response
-                            .id_token
-                            .clone()
-                            .ok_or(Error::Bug("the ID token vanished"))?;
                         let tokens = tokens(response, id_token, default_life, context.now);
-                        let fetched =
-                            apis::fetch(app, provider, tokens, Vec::new(), proof_key.clone(), context)?;
-                        fetched.and_then(context, move |fetched, context| {
-                            let Fetched { tokens, failures } = fetched;
-                            let kept = stateful.then(|| Kept::generate(context.rng));
-                            Ok(Step::Done(SignedIn {
-                                session: Session {
-                                    id: SessionId::generate(context.rng),
-                                    created_at: context.now,
-                                    last_active: context.now,
-                                    written_at: context.now,
-                                    login_state,
-                                    tokens,
-                                    authentication,
-                                    proof_key,
-                                    kept,
-                                },
-                                api_failures: failures,
-                            }))
+                        let asking = Asked {
+                            provider: provider_to_ask,
+                            access_token: tokens.access_token.clone(),
+                            proof_key: proof_key.clone(),
+                            sub: user_of(&tokens.id_token),
+                        };
+                        asking.step(context)?.and_then(context, move |userinfo, context| {
+                            let tokens = Tokens { userinfo, ..tokens };
+                            let fetched = apis::fetch(
+                                app,
+                                provider_of_apis,
+                                tokens,
+                                Vec::new(),
+                                proof_key.clone(),
+                                context,
+                            )?;
+                            fetched.and_then(context, move |fetched, context| {
+                                let Fetched { tokens, failures } = fetched;
+                                let kept = stateful.then(|| Kept::generate(context.rng));
+                                Ok(Step::Done(SignedIn {
+                                    session: Session {
+                                        id: SessionId::generate(context.rng),
+                                        created_at: context.now,
+                                        last_active: context.now,
+                                        written_at: context.now,
+                                        login_state,
+                                        tokens,
+                                        authentication,
+                                        proof_key,
+                                        kept,
+                                    },
+                                    api_failures: failures,
+                                }))
+                            })
                         })
                     })
             },
@@ -422,7 +437,7 @@ impl Handler {
             .routes
             .iter()
             .filter_map(|route| route.demands.as_deref());
-        let claims = crate::flow::status::claims_of(&session.tokens.id_token).unwrap_or_default();
+        let claims = session.tokens.claims();
         let configured = || self.provider.scopes.join(" ");
         let scope = session.tokens.scope.clone().unwrap_or_else(configured);
         Assurance::judge(demands, &session.authentication, &scope, &claims)
@@ -633,23 +648,6 @@ pub(super) fn tokens(
         id_token,
         scope: response.scope.into_text(),
         apis: Vec::new(),
+        userinfo: None,
     }
-}
-
-/// The user of a sealed ID token.
-pub(super) fn user_of(id_token: &Secret) -> Option<String> {
-    text_claim(id_token, "sub")
-}
-
-/// The issuer of a sealed ID token.
-pub(super) fn issuer_of(id_token: &Secret) -> Option<String> {
-    text_claim(id_token, "iss")
-}
-
-fn text_claim(id_token: &Secret, name: &str) -> Option<String> {
-    let claims = crate::flow::status::claims_of(id_token)?;
-    claims
-        .get(name)
-        .and_then(serde_json::Value::as_str)
-        .map(str::to_owned)
 }

@@ -19,6 +19,7 @@ use crate::handler::Handler;
 use crate::head::{Single, single};
 use crate::oauth::ProviderSnapshot;
 use crate::oauth::id_token::IdTokenFailure;
+use crate::oauth::jwe;
 use crate::oauth::logout_token::{self, Expected, LogoutToken};
 use crate::seal::digest32;
 use crate::secret::Secret;
@@ -115,7 +116,7 @@ impl Handler {
             .ok_or(Error::InvalidRequest("`logout_token` is missing"))?;
         let verifying = Verifying {
             provider: self.provider.clone(),
-            raw: Secret::new(raw),
+            raw: jwe::perhaps(Secret::new(raw), &self.provider.id_token_decryption_keys).map_err(refused)?,
         };
         match verifying.verify(context) {
             Ok(token) => Ok(Step::Done(LogoutNotice { token })),

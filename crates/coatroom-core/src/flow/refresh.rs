@@ -7,15 +7,17 @@
 
 use zeroize::Zeroizing;
 
+use crate::config::Provider;
 use crate::cookie::{Jar, Kind};
 use crate::error::Error;
 use crate::flow::apis::{self, ApiFailure};
-use crate::flow::exchange::{Verifying, tokens};
+use crate::flow::exchange::{Verifying, tokens, user_of};
 use crate::flow::visible::{Ended, State};
 use crate::flow::{AgentResponse, Effects, Extended, Input, Refusal, Seen};
 use crate::handler::{Handler, MemoryKey};
 use crate::oauth::id_token::same_subject;
-use crate::oauth::{dpop, token};
+use crate::oauth::userinfo::{Asked, UserinfoClaims};
+use crate::oauth::{dpop, jwe, token};
 use crate::rng::Rng;
 use crate::seal::{Associated, ProofKey, Purpose, digest_of};
 use crate::secret::Secret;
@@ -51,6 +53,8 @@ pub struct Refreshed {
     tokens: Tokens,
     id_token: IdToken,
     api_failures: Vec<ApiFailure>,
+    /// Why userinfo was not had; then the claims that were known stay.
+    userinfo: Option<Error>,
 }
 
 /// What became of the ID token of a refresh.
@@ -69,6 +73,7 @@ pub struct Redemption {
     refresh_expires_at: Option<UnixTime>,
     id_token: Secret,
     scope: Option<String>,
+    userinfo: Option<UserinfoClaims>,
     /// What the session's access tokens are bound to: the new one has to be, too.
     proof_key: Option<ProofKey>,
     /// What the session has for its APIs.
@@ -299,7 +304,7 @@ impl Handler {
         let (app, before) = (self.app.clone(), redemption.apis.clone());
         let api_key = redemption.proof_key.clone();
         let old_scope = redemption.scope.clone();
-        dpop::converse(proof_key, context, request, move |reply, context| {
+        let step = dpop::converse(proof_key, context, request, move |reply, context| {
             let mut response = token::parse_token_reply(&reply, token_type).map_err(|failure| {
                 failure
                     .of_client(&provider, context)
@@ -321,14 +326,16 @@ impl Handler {
                             tokens: fetched.tokens,
                             id_token,
                             api_failures: fetched.failures,
+                            userinfo: None,
                         }))
                     },
                 )
             };
-            let Some(id_token) = response.id_token.clone() else {
+            let Some(id_token) = response.id_token.take() else {
                 let tokens = tokens(response, old_id_token, default_life, context.now);
                 return with_apis(tokens, IdToken::Good, provider, context);
             };
+            let id_token = jwe::id_token(id_token, &provider.id_token_decryption_keys)?;
             let access_token = response.access_token.clone();
             let verifying = Verifying {
                 provider: provider.clone(),
@@ -364,6 +371,11 @@ impl Handler {
                     let tokens = tokens(response, id_token, default_life, context.now);
                     with_apis(tokens, IdToken::Good, provider, context)
                 })
+        })?;
+        let (known, provider) = (redemption.userinfo.clone(), self.provider.clone());
+        let proof_key = redemption.proof_key.clone();
+        step.and_then(context, move |refreshed: Refreshed, context| {
+            refreshed.with_userinfo(known, provider, proof_key, context)
         })
     }
 
@@ -469,6 +481,7 @@ impl Redemption {
             refresh_expires_at: session.tokens.refresh_expires_at,
             id_token: session.tokens.id_token.clone(),
             scope: session.tokens.scope.clone(),
+            userinfo: session.tokens.userinfo.clone(),
             proof_key: session.proof_key.clone(),
             apis: session.tokens.apis.clone(),
         })
@@ -494,12 +507,49 @@ impl Refreshed {
             tokens,
             id_token: IdToken::Good,
             api_failures: Vec::new(),
+            userinfo: None,
         }
     }
 
     /// The APIs whose tokens could not be had with it.
     pub fn api_failures(&self) -> &[ApiFailure] {
         &self.api_failures
+    }
+
+    /// Why userinfo was not had, where it was asked: that ends nothing, the claims that were known stay.
+    pub fn userinfo_failure(&self) -> Option<&Error> {
+        self.userinfo.as_ref()
+    }
+
+    /// Asks for what userinfo says now (OIDC Core §5.3). The refresh token is redeemed, so that nothing
+    /// that comes of this may lose what came for it.
+    fn with_userinfo(
+        mut self,
+        known: Option<UserinfoClaims>,
+        provider: std::sync::Arc<Provider>,
+        proof_key: Option<ProofKey>,
+        context: &mut Context<'_>,
+    ) -> Result<Step<Self>, Error> {
+        let asking = Asked {
+            provider,
+            access_token: self.tokens.access_token.clone(),
+            proof_key,
+            sub: user_of(&self.tokens.id_token),
+        };
+        let step = match asking.step(context) {
+            Ok(step) => step.caught(),
+            Err(error) => Step::Done(Err(error)),
+        };
+        step.and_then(context, move |outcome, _| {
+            match outcome {
+                Ok(userinfo) => self.tokens.userinfo = userinfo,
+                Err(error) => {
+                    self.tokens.userinfo = known;
+                    self.userinfo = Some(error);
+                }
+            }
+            Ok(Step::Done(self))
+        })
     }
 
     /// What became of the ID token.

@@ -68,6 +68,7 @@ fn the_table_in_design_md_is_what_the_cookies_weigh() {
                 id_token: jwt(1024, rng),
                 scope: None,
                 apis: Vec::new(),
+                userinfo: None,
             },
             proof_key: None,
             kept: None,

@@ -1,7 +1,7 @@
 //! `session`: who is signed in, and how long each clock still runs.
 //!
 //! Reads only: asking never extends a session and never contacts the provider. No token is ever
-//! in the answer, and of the ID token's claims not those that belong to the protocol alone.
+//! in the answer, and of the claims not those that belong to the protocol alone.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,7 +13,7 @@ use crate::flow::visible::State;
 use crate::flow::{AgentResponse, Seen};
 use crate::handler::Handler;
 use crate::secret::Secret;
-use crate::session::Session;
+use crate::session::{Session, Tokens};
 use crate::time::UnixTime;
 
 /// Claims of use to the protocol only, hashes of secrets among them.
@@ -43,7 +43,7 @@ impl Handler {
         };
         json!({
             "is_logged_in": true,
-            "id_token_claims": self.visible_claims(&session.tokens.id_token),
+            "id_token_claims": self.visible_claims(&session.tokens),
             "access_token_expires_in": token_until.seconds_from(now),
             "session": {
                 "id": session.id.public(),
@@ -54,8 +54,8 @@ impl Handler {
         })
     }
 
-    pub(super) fn visible_claims(&self, id_token: &Secret) -> Value {
-        let mut claims = claims_of(id_token).unwrap_or_default();
+    pub(super) fn visible_claims(&self, tokens: &Tokens) -> Value {
+        let mut claims = tokens.claims();
         match &self.app.session.claims {
             Some(wanted) => elsewhere::keep(&mut claims, wanted),
             None => claims.retain(|name, _| !PROTOCOL_CLAIMS.contains(&name.as_str())),
@@ -74,4 +74,19 @@ pub(crate) fn claims_of(id_token: &Secret) -> Option<Map<String, Value>> {
     let payload = id_token.expose().split('.').nth(1)?;
     let bytes = URL_SAFE_NO_PAD.decode(payload).ok()?;
     serde_json::from_slice(&bytes).ok()
+}
+
+/// The user of a sealed ID token.
+pub(super) fn user_of(id_token: &Secret) -> Option<String> {
+    text_claim(id_token, "sub")
+}
+
+/// The issuer of a sealed ID token.
+pub(super) fn issuer_of(id_token: &Secret) -> Option<String> {
+    text_claim(id_token, "iss")
+}
+
+fn text_claim(id_token: &Secret, name: &str) -> Option<String> {
+    let claims = claims_of(id_token)?;
+    claims.get(name).and_then(Value::as_str).map(str::to_owned)
 }

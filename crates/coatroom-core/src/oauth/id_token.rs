@@ -187,7 +187,7 @@ pub(super) fn check_signature_by(
     let segments: Vec<&str> = raw.splitn(6, '.').collect();
     let [header, payload, signature] = segments[..] else {
         return Err(invalid(match segments.len() {
-            5 => "it is encrypted, which is not supported",
+            5 => "it is encrypted, which is not understood here",
             _ => "it is not a signed token of three parts",
         }));
     };
@@ -252,7 +252,7 @@ pub(super) fn check_signature_by(
 
 /// No specification gives ID tokens a type of their own, and providers write what they like; but a
 /// token that says it is of another kind is not taken for one (RFC 8725 §3.11).
-fn check_type(typ: Option<&Value>) -> Result<(), &'static str> {
+pub(super) fn check_type(typ: Option<&Value>) -> Result<(), &'static str> {
     let is_other = |typ: &str| {
         let typ = typ.strip_prefix("application/").unwrap_or(typ);
         OTHER_TYPES.contains(&typ)
@@ -729,7 +729,11 @@ mod tests {
         for (name, token, why) in [
             ("one part", parts(1), "it is not a signed token of three parts"),
             ("four parts", parts(4), "it is not a signed token of three parts"),
-            ("encrypted", parts(5), "it is encrypted, which is not supported"),
+            (
+                "encrypted",
+                parts(5),
+                "it is encrypted, which is not understood here",
+            ),
             ("six parts", parts(6), "it is not a signed token of three parts"),
             (
                 "as long as may be",

@@ -746,7 +746,7 @@ mod tests {
             (
                 "encrypted",
                 Secret::new(format!("{header}.{payload}.{signature}.a.b")),
-                "it is encrypted, which is not supported",
+                "it is encrypted, which is not understood here",
             ),
             ("empty", Secret::new(""), PARTS),
             (

@@ -29,6 +29,10 @@ pub struct Metadata {
     pub(crate) end_session_endpoint: Option<Url>,
     /// Where tokens are revoked (RFC 7009), if the provider has it.
     pub(crate) revocation_endpoint: Option<Url>,
+    /// Where the user's claims are (OIDC Core §5.3), if the provider has it.
+    pub(crate) userinfo_endpoint: Option<Url>,
+    /// What signed userinfo is signed with (OIDC Discovery §3), if it says.
+    pub(crate) userinfo_signing_alg_values_supported: Option<Vec<String>>,
     /// Whether every authorization response carries `iss` (RFC 9207 §3).
     pub(crate) authorization_response_iss_parameter_supported: bool,
     /// How clients may authenticate at the token endpoint, if it says.
@@ -107,6 +111,8 @@ impl Metadata {
             jwks_uri: required("jwks_uri")?,
             end_session_endpoint: endpoint(&document, "end_session_endpoint", tls)?,
             revocation_endpoint: endpoint(&document, "revocation_endpoint", tls)?,
+            userinfo_endpoint: endpoint(&document, "userinfo_endpoint", tls)?,
+            userinfo_signing_alg_values_supported: list(&document, "userinfo_signing_alg_values_supported")?,
             authorization_response_iss_parameter_supported: flag(
                 &document,
                 "authorization_response_iss_parameter_supported",

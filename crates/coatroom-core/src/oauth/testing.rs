@@ -239,6 +239,8 @@ pub(crate) fn provider() -> Provider {
         habits: crate::config::Habits::default(),
         dpop: None,
         profile: crate::config::Profile::None,
+        id_token_decryption_keys: Vec::new(),
+        userinfo: crate::config::Userinfo::Never,
         timeout: Duration::from_secs(10),
     }
 }

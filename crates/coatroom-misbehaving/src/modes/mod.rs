@@ -13,6 +13,7 @@ mod discovery_answer;
 mod id_token_claims;
 mod id_token_form;
 mod id_token_signature;
+mod jwe;
 mod keys;
 mod logout_token;
 mod refresh;
@@ -20,6 +21,7 @@ mod renewal;
 mod revocation;
 mod token_answer;
 mod token_response;
+mod userinfo;
 
 /// Every mode, in the order of a sign-in's life.
 pub static MODES: LazyLock<Vec<Mode>> = LazyLock::new(|| {
@@ -34,6 +36,8 @@ pub static MODES: LazyLock<Vec<Mode>> = LazyLock::new(|| {
         id_token_signature::MODES,
         id_token_form::MODES,
         id_token_claims::MODES,
+        jwe::MODES,
+        userinfo::MODES,
         refresh::MODES,
         logout_token::MODES,
         revocation::MODES,

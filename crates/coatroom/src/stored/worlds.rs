@@ -116,6 +116,15 @@ impl Common {
                 "the refreshed ID token is signed with a key that the provider does not publish; the old one stays"
             );
         }
+        if let Ok(refreshed) = &outcome
+            && let Some(error) = refreshed.userinfo_failure()
+        {
+            tracing::warn!(
+                application = agent.id(),
+                %error,
+                "userinfo cannot be had at a refresh; the claims that were known stay"
+            );
+        }
         outcome
     }
 

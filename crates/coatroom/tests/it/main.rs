@@ -42,6 +42,7 @@ mod store_sqlite;
 mod stored;
 mod stored_sessions;
 mod support;
+mod token_shapes;
 
 // the generators that the core is attacked with as well
 #[path = "../../../coatroom-core/tests/attacks/chance.rs"]

@@ -15,9 +15,11 @@ use coatroom::clock::{Clock as _, ManualClock};
 use coatroom::store::SessionStore;
 use coatroom::store::memory::MemoryStore;
 use coatroom::{TokenHandler, TokenHandlerService};
-use coatroom_core::config::SessionStorage;
+use coatroom_core::config::{PrivateKeyPem, SessionStorage};
 use coatroom_core::secret::Secret;
-use coatroom_misbehaving::{CLIENT_SECRET, MODES, Misbehaving, Mode, Outcome, Place, SUBJECT, Wanted};
+use coatroom_misbehaving::{
+    CLIENT_SECRET, MODES, Misbehaving, Mode, Outcome, Place, SUBJECT, Wanted, decryption_key,
+};
 use futures_util::FutureExt as _;
 use http::{Method, Request, StatusCode, header};
 use tower::Layer as _;
@@ -44,7 +46,7 @@ impl Bench {
         let provider = Misbehaving::start(mode).await.expect("a free port");
         let clock = Arc::new(ManualClock::new(START));
         let store: Arc<dyn SessionStore> = Arc::new(MemoryStore::new(clock.clone()));
-        let service = replica(&provider, &clock, &store, &storage, PATIENT);
+        let service = replica(&provider, &clock, &store, &storage, PATIENT, None);
         let bench = Self {
             mode: *mode,
             provider,
@@ -98,7 +100,15 @@ impl Bench {
         self.answers.clear();
         let timeout = if waits(&self.mode) { IMPATIENT } else { PATIENT };
         if is_fetched_once(&self.mode) || waits(&self.mode) {
-            return replica(&self.provider, &self.clock, &self.store, &self.storage, timeout);
+            let place = Some(self.mode.place);
+            return replica(
+                &self.provider,
+                &self.clock,
+                &self.store,
+                &self.storage,
+                timeout,
+                place,
+            );
         }
         self.service.clone()
     }
@@ -183,12 +193,20 @@ fn replica(
     store: &Arc<dyn SessionStore>,
     storage: &SessionStorage,
     timeout: Duration,
+    meets: Option<Place>,
 ) -> TokenHandlerService<Api> {
     let mut config = config(provider.issuer());
     config.session.storage = storage.clone();
     let settings = provider_of(&mut config);
     settings.client_secret = Some(Secret::new(CLIENT_SECRET));
     settings.timeout = Some(timeout);
+    match meets {
+        Some(Place::EncryptedIdToken) => {
+            settings.id_token_decryption_keys = vec![PrivateKeyPem::new(decryption_key())];
+        }
+        Some(Place::Userinfo) => settings.userinfo = Some("always".to_owned()),
+        _ => {}
+    }
     let handler = TokenHandler::builder(vec![checked(config)], keys())
         .clock(clock.clone())
         .store(store.clone())
@@ -200,7 +218,8 @@ fn replica(
 fn is_fetched_once(mode: &Mode) -> bool {
     // whether `iss` has to be there is in the metadata
     let is_in_metadata = mode.id.ends_with("-unannounced");
-    matches!(mode.place, Place::Discovery | Place::Keys) || is_in_metadata
+    let is_configured = matches!(mode.place, Place::EncryptedIdToken | Place::Userinfo);
+    matches!(mode.place, Place::Discovery | Place::Keys) || is_configured || is_in_metadata
 }
 
 /// Whether the provider says nothing, so that somebody has to wait for it.
@@ -441,7 +460,9 @@ async fn check(mode: &Mode, shelf: &mut Shelf) {
         | Place::Keys
         | Place::AuthorizationResponse
         | Place::TokenEndpoint
-        | Place::IdToken => {
+        | Place::IdToken
+        | Place::EncryptedIdToken
+        | Place::Userinfo => {
             let mut bench = shelf.take(mode, Storage::Cookies).await;
             sign_in(&mut bench).await;
             shelf.cookies = Some(bench);

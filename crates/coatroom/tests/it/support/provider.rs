@@ -2,6 +2,8 @@
 //! demand. Signs ES256 with a key made for the run.
 
 pub(crate) mod front;
+pub(crate) mod shapes;
+mod tokens;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -105,6 +107,8 @@ pub(crate) struct Script {
     pub(crate) discovery_requests: usize,
     /// Authorization requests and responses.
     pub(crate) front: front::Front,
+    /// Encrypted ID tokens, userinfo.
+    pub(crate) shapes: shapes::Shapes,
 }
 
 /// How refresh tokens live.
@@ -186,6 +190,7 @@ impl ScriptedProvider {
             jwks_requests: 0,
             discovery_requests: 0,
             front: front::Front::default(),
+            shapes: shapes::Shapes::default(),
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(script),
@@ -314,7 +319,8 @@ impl ScriptedProvider {
             "events": {"http://schemas.openid.net/event/backchannel-logout": {}},
         });
         overlay(&mut claims, changes);
-        script.sign(&self.shared, "logout+jwt", &claims)
+        let signed = script.sign(&self.shared, "logout+jwt", &claims);
+        script.shapes.shaped(signed)
     }
 }
 
@@ -325,6 +331,7 @@ fn router(shared: &Arc<Shared>) -> axum::Router {
         .route("/token", post(token))
         .route("/revoke", post(revoke))
         .route("/par", post(front::push))
+        .route("/userinfo", get(shapes::userinfo))
         // of an issuer with a path, or wherever a test wants it
         .fallback(discovery_elsewhere)
         .with_state(Arc::clone(shared))
@@ -352,6 +359,7 @@ async fn discovery(State(shared): State<Arc<Shared>>) -> Response {
         "token_endpoint": format!("{issuer}/token"),
         "jwks_uri": format!("{issuer}/jwks"),
         "revocation_endpoint": format!("{issuer}/revoke"),
+        "userinfo_endpoint": format!("{issuer}/userinfo"),
         "end_session_endpoint": format!("{issuer}/end"),
         "authorization_response_iss_parameter_supported": true,
         "token_endpoint_auth_methods_supported": ["client_secret_basic"],
@@ -435,184 +443,6 @@ async fn revoke(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Str
         }
     }
     StatusCode::OK
-}
-
-impl Script {
-    fn token(
-        &mut self,
-        shared: &Shared,
-        headers: &HeaderMap,
-        form: &HashMap<String, String>,
-    ) -> (u16, Value) {
-        if !self.knows(headers, form) {
-            return (401, json!({"error": "invalid_client"}));
-        }
-        let invalid_grant = (400, json!({"error": "invalid_grant"}));
-        let jkt = match self.dpop {
-            false => None,
-            true => {
-                let Some(proof) = dpop::proof(headers) else {
-                    return (400, json!({"error": "invalid_dpop_proof"}));
-                };
-                let htu = format!("{}/token", self.issuer);
-                if proof.claims["htm"] != "POST" || proof.claims["htu"] != htu {
-                    return (400, json!({"error": "invalid_dpop_proof"}));
-                }
-                if !self.nonces.takes(&proof) {
-                    return (400, json!({"error": "use_dpop_nonce"}));
-                }
-                Some(proof.jkt)
-            }
-        };
-        let empty = String::new();
-        match form["grant_type"].as_str() {
-            "authorization_code" => {
-                let Some(grant) = self.codes.remove(form.get("code").unwrap_or(&empty)) else {
-                    // a code that comes twice: whatever it gave is dead (RFC 6749 §4.1.2)
-                    self.kill_all();
-                    return invalid_grant;
-                };
-                let verifier = form.get("code_verifier").unwrap_or(&empty);
-                let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, verifier.as_bytes());
-                let proved = URL_SAFE_NO_PAD.encode(digest) == grant.challenge;
-                if !proved || form.get("redirect_uri") != Some(&grant.redirect_uri) || grant.jkt != jkt {
-                    return invalid_grant;
-                }
-                (200, self.issue(shared, &grant, true, None, jkt))
-            }
-            "urn:ietf:params:oauth:grant-type:token-exchange" => {
-                let subject = form.get("subject_token").unwrap_or(&empty);
-                if !self.issued.contains(subject) {
-                    return (400, json!({"error": "invalid_request"}));
-                }
-                let audience = form.get("audience").map(String::as_str);
-                let token = self.access_token(audience);
-                let kind = "urn:ietf:params:oauth:token-type:access_token";
-                let mut answer =
-                    json!({"access_token": token, "token_type": "Bearer", "issued_token_type": kind});
-                if let Some(jkt) = jkt {
-                    answer["token_type"] = "DPoP".into();
-                    self.keys.insert(token.clone(), jkt);
-                }
-                if let Some(seconds) = self.expires_in {
-                    answer["expires_in"] = seconds.into();
-                }
-                (200, answer)
-            }
-            "refresh_token" => {
-                let presented = form.get("refresh_token").unwrap_or(&empty).clone();
-                let target = form
-                    .get("resource")
-                    .or_else(|| form.get("audience"))
-                    .map(String::as_str);
-                let with_id_token = self.refreshed_id_token && target.is_none();
-                let Some((grant, token)) = self.refresh_tokens.get(&presented).cloned() else {
-                    return invalid_grant;
-                };
-                match (token, self.refresh) {
-                    (Token::Live, Rotation::Rotate | Rotation::Overlap) => {
-                        self.refresh_tokens
-                            .insert(presented, (grant.clone(), Token::Used));
-                        (200, self.issue(shared, &grant, with_id_token, target, jkt))
-                    }
-                    (Token::Live, Rotation::Keep | Rotation::Never) => {
-                        (200, self.issue(shared, &grant, with_id_token, target, jkt))
-                    }
-                    (Token::Used, Rotation::Overlap) => {
-                        (200, self.issue(shared, &grant, with_id_token, target, jkt))
-                    }
-                    (Token::Used, _) => {
-                        self.kill_all();
-                        invalid_grant
-                    }
-                    (Token::Dead, _) => invalid_grant,
-                }
-            }
-            _ => (400, json!({"error": "unsupported_grant_type"})),
-        }
-    }
-
-    fn knows(&mut self, headers: &HeaderMap, form: &HashMap<String, String>) -> bool {
-        if let Some(credentials) = &mut self.credentials {
-            return credentials(headers, form);
-        }
-        is_our_client(headers)
-    }
-
-    fn kill_all(&mut self) {
-        for (_, token) in self.refresh_tokens.values_mut() {
-            *token = Token::Dead;
-        }
-    }
-
-    /// An opaque token, which says for whom it is.
-    fn access_token(&mut self, target: Option<&str>) -> String {
-        self.counter += 1;
-        let target = target.map(|target| format!("{target}-")).unwrap_or_default();
-        let token = format!(
-            "canary-access-{target}{}-{}",
-            self.counter,
-            "x".repeat(self.padding)
-        );
-        self.issued.push(token.clone());
-        token
-    }
-
-    fn issue(
-        &mut self,
-        shared: &Shared,
-        grant: &Grant,
-        with_id_token: bool,
-        target: Option<&str>,
-        jkt: Option<String>,
-    ) -> Value {
-        let access_token = self.access_token(target);
-        let mut answer = json!({"access_token": access_token, "token_type": "Bearer"});
-        if let Some(jkt) = jkt.filter(|_| !self.downgrades) {
-            answer["token_type"] = "DPoP".into();
-            self.keys.insert(access_token.clone(), jkt);
-        }
-        if let Some(seconds) = self.expires_in {
-            answer["expires_in"] = seconds.into();
-        }
-        if let Some(seconds) = self.refresh_expires_in {
-            answer["refresh_expires_in"] = seconds.into();
-        }
-        let first = self.refresh_tokens.is_empty();
-        let rotates = matches!(self.refresh, Rotation::Rotate | Rotation::Overlap);
-        if grant.refreshable && (rotates || (self.refresh == Rotation::Keep && first)) {
-            let refresh_token = format!("canary-refresh-{}", self.counter);
-            self.refresh_tokens
-                .insert(refresh_token.clone(), (grant.clone(), Token::Live));
-            self.issued.push(refresh_token.clone());
-            answer["refresh_token"] = refresh_token.into();
-        }
-        if with_id_token {
-            let id_token = self.id_token(shared, grant);
-            self.issued.push(id_token.clone());
-            answer["id_token"] = id_token.into();
-        }
-        overlay(&mut answer, &self.token_members);
-        answer
-    }
-
-    fn id_token(&self, shared: &Shared, grant: &Grant) -> String {
-        let now = self.clock.as_ref().expect("the rig sets the clock").now().0;
-        let mut claims = json!({
-            "iss": self.issuer, "sub": grant.user, "aud": "shop", "iat": now, "exp": now + 3600,
-            "nonce": grant.nonce, "name": "Alice Example", "sid": "provider-session",
-        });
-        overlay(&mut claims, &self.claims);
-        self.sign(shared, "JWT", &claims)
-    }
-
-    fn sign(&self, shared: &Shared, typ: &str, claims: &Value) -> String {
-        let header = json!({"alg": "ES256", "typ": typ, "kid": self.kid});
-        let encode = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
-        let message = format!("{}.{}", encode(&header), encode(claims));
-        let signature = shared.key.sign(&shared.rng, message.as_bytes()).expect("signs");
-        format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
-    }
 }
 
 fn is_our_client(headers: &HeaderMap) -> bool {
