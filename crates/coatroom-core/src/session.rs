@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::assurance::{Assurance, Authentication};
-use crate::config::{ApiId, AppId, SessionLimits};
+use crate::config::{ApiId, AppId, Habits, SessionLimits};
 use crate::headers::Authorization;
 use crate::oauth::userinfo::UserinfoClaims;
 use crate::packed::{pack, unpack};
@@ -171,12 +171,18 @@ impl Session {
         }
     }
 
-    /// The same session with newer tokens.
+    /// The same session with newer tokens. Where `auth_time` may move it may be that of a sign-in
+    /// elsewhere: then this session's authentication stays as it was.
     #[must_use]
-    pub(crate) fn with_tokens(&self, tokens: Tokens) -> Self {
+    pub(crate) fn with_tokens(&self, tokens: Tokens, habits: &Habits) -> Self {
         let claims = crate::flow::claims_of(&tokens.id_token).unwrap_or_default();
+        let told = Authentication::of(&claims);
+        let is_elsewhere = habits.auth_time_may_change && told.auth_time != self.authentication.auth_time;
         Self {
-            authentication: Authentication::of(&claims).or(&self.authentication),
+            authentication: match is_elsewhere {
+                true => self.authentication.clone(),
+                false => told.or(&self.authentication),
+            },
             tokens,
             ..self.clone()
         }

@@ -278,7 +278,7 @@ impl Provider {
                 Step::Send(request, continuation) => {
                     let reply = self.send(request).await;
                     // with what the answer taught
-                    snapshot = snapshot.map(|before| self.snapshot_or(&before));
+                    snapshot = snapshot.map(|before| assertion::carried(&before, self.snapshot_or(&before)));
                     (reply, continuation)
                 }
                 Step::FetchKeys(continuation) => {

@@ -194,12 +194,35 @@ pub(super) fn check_tokens(
 
 /// A sign-in has to be asked for what is to be had later: resources (RFC 8707 §2.1) and scopes
 /// (RFC 6749 §6). What is exchanged is the provider's to decide.
-pub(super) fn ask_for(apis: &Apis, provider: &mut Provider) {
+pub(super) fn ask_for(apis: &Apis, provider: &mut Provider, problems: &mut Problems) {
+    let resource = |name: &str| name == "resource";
+    // what is fixed already is a problem already
+    let fixed = provider.authorization.fixes("resource")
+        || provider
+            .authorization_parameters
+            .iter()
+            .any(|(name, _)| resource(name));
+    let by_resource =
+        |api: &Api| api.grant == ApiGrant::Refresh && matches!(api.target, ApiTarget::Resource(_));
+    let open = provider.allowed_parameters.iter().position(|name| resource(name));
+    if let Some(index) = open.filter(|_| !fixed && apis.list.iter().any(by_resource)) {
+        problems.add(
+            &["provider", "allowed_parameters", &index.to_string()],
+            "a route's `token` fixes this parameter, so the SPA cannot set it",
+            "remove it from one of the two",
+        );
+    }
     for api in apis.list.iter().filter(|api| api.grant == ApiGrant::Refresh) {
         if let ApiTarget::Resource(uri) = &api.target {
+            let own = &mut provider.authorization.resource;
             let parameter = ("resource".to_owned(), uri.clone());
-            if !provider.authorization_parameters.contains(&parameter) {
-                provider.authorization_parameters.push(parameter);
+            // both in one place: a request has only those of the setting where there are any
+            if own.is_empty() {
+                if !provider.authorization_parameters.contains(&parameter) {
+                    provider.authorization_parameters.push(parameter);
+                }
+            } else if !own.contains(uri) {
+                own.push(parameter.1);
             }
         }
         for scope in &api.scopes {
@@ -619,6 +642,34 @@ mod tests {
         }
         assert!(problems(many(defaults::MAX_APIS)).is_empty());
         assert!(problems(vec![api("/", token())]).is_empty());
+    }
+
+    #[test]
+    fn a_routes_resource_stands_where_the_others_do_and_nobody_else_sets_it() {
+        let all = ["https://own", "https://orders"];
+        let config = |own: &[&str], fixed: Option<&str>, allowed: &[&str]| {
+            let mut config = with(vec![api("/orders/", resource(all[1]))]);
+            let provider = config.provider.as_mut().expect("an agent");
+            provider.authorization.resource = own.iter().map(|&uri| uri.to_owned()).collect();
+            let fixed = fixed.map(|uri| ("resource".to_owned(), uri.to_owned()));
+            provider.authorization_parameters = fixed.into_iter().collect();
+            provider.allowed_parameters = allowed.iter().map(|&name| name.to_owned()).collect();
+            config
+        };
+        for own in [&all[..1], &all[..]] {
+            let provider = checked(config(own, None, &[])).provider.expect("an agent");
+            assert_eq!(provider.authorization.resource, all);
+            assert!(provider.authorization_parameters.is_empty());
+        }
+        let problem = "provider.allowed_parameters.1";
+        for (own, fixed) in [(None, None), (Some(all[0]), None), (None, Some(all[0]))] {
+            let own: Vec<&str> = own.into_iter().collect();
+            let Err(problems) = config(&own, fixed, &["x", "resource"]).check() else {
+                panic!("accepted: {own:?}, {fixed:?}")
+            };
+            let places: Vec<String> = problems.iter().map(|problem| problem.at.join(".")).collect();
+            assert_eq!(places, [problem], "{own:?}, {fixed:?}");
+        }
     }
 
     #[test]

@@ -45,7 +45,8 @@ pub struct Habits {
     pub logout_endpoint: Option<Url>,
     /// How sign-out says where it ends.
     pub logout_return: LogoutReturn,
-    /// Whether the ID token of a refresh may have another `auth_time`: it then counts as not sent.
+    /// Whether the ID token of a refresh may have another `auth_time`: it then says nothing of how and
+    /// when this session's user signed in.
     pub auth_time_may_change: bool,
     /// Whether a front-channel logout may lack `iss`.
     pub frontchannel_logout_without_iss: bool,

@@ -124,7 +124,13 @@ impl Fetching {
                     );
                     self.has_none(&api, &failure, context.now);
                 }
-                Err(error) => self.fails(&api, NoToken::Refused, error.to_string(), context.now),
+                Err(error) => {
+                    let why = match error {
+                        Error::ProviderUnavailable { .. } => NoToken::Unavailable,
+                        _ => NoToken::Refused,
+                    };
+                    self.fails(&api, why, error.to_string(), context.now);
+                }
             }
         }
     }
@@ -175,6 +181,10 @@ impl Fetching {
         let (why, reason) = match *failure {
             TokenFailure::Unavailable(reason) => (NoToken::Unavailable, reason),
             TokenFailure::Unusable(reason) => (NoToken::Refused, reason),
+            TokenFailure::InteractionRequired => (
+                NoToken::Refused,
+                "interaction_required: the user has to sign in again for this API",
+            ),
             TokenFailure::InvalidClient => (NoToken::Refused, "invalid_client"),
             TokenFailure::InvalidGrant => (NoToken::Refused, "invalid_grant: the grant is not for this API"),
         };

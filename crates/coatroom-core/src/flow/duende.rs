@@ -164,7 +164,7 @@ impl Handler {
     }
 
     fn user_json(&self, session: &Session, now: UnixTime) -> Value {
-        let mut claims = self.visible_claims(&session.tokens);
+        let mut claims = self.visible_claims(session);
         let mut list = Vec::new();
         if let Some(claims) = claims.as_object_mut() {
             // the provider's name of its session is for logout tokens; what begins so is ours to say

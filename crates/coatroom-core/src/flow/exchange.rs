@@ -217,7 +217,7 @@ impl Handler {
                     // nobody will ever hold these tokens
                     Err(error) => Refusal {
                         effects: Effects {
-                            revoke: worth_revoking(&signed_in.session, &error),
+                            revoke: worth_revoking(&signed_in.session, &exchange.transaction, &error),
                             ..Effects::default()
                         },
                         ..error.into()
@@ -437,7 +437,7 @@ impl Handler {
             .routes
             .iter()
             .filter_map(|route| route.demands.as_deref());
-        let claims = session.tokens.claims();
+        let claims = self.claims_of_session(session);
         let configured = || self.provider.scopes.join(" ");
         let scope = session.tokens.scope.clone().unwrap_or_else(configured);
         Assurance::judge(demands, &session.authentication, &scope, &claims)
@@ -551,9 +551,10 @@ fn as_asked(
 }
 
 /// What of a session that nobody gets has to be revoked. After a step-up that did not succeed the same
-/// user's session goes on, and some providers end it together with the refresh token.
-fn worth_revoking(session: &Session, error: &Error) -> Vec<Revocation> {
-    let spare = matches!(error, Error::StepUpUnmet(_));
+/// user's session goes on, and some providers end it together with the refresh token. Where nobody was
+/// signed in there is nothing to spare.
+fn worth_revoking(session: &Session, transaction: &LoginTransaction, error: &Error) -> Vec<Revocation> {
+    let spare = matches!(error, Error::StepUpUnmet(_)) && transaction.expected_sub.is_some();
     let all = session.revocations().into_iter();
     all.filter(|revocation| !spare || !revocation.is_refresh_token())
         .collect()

@@ -263,8 +263,8 @@ impl Handler {
     }
 
     /// The end of a known sign-in by navigation that cannot be finished: one fresh start for the
-    /// same page, else the app with an advisory error code. A step-up is never restarted: it would
-    /// no longer be one.
+    /// same page that asks for no less, else the app with an advisory error code. A step-up is never
+    /// restarted: it would no longer be for its user alone.
     pub(crate) fn recover(
         &self,
         transaction: &LoginTransaction,
@@ -281,7 +281,7 @@ impl Handler {
         let beginning = Beginning {
             return_to: ReturnTo::revalidate(&transaction.return_to, &self.app)
                 .unwrap_or_else(|_| ReturnTo::home(&self.app)),
-            requested: RequestedParameters::default(),
+            requested: RequestedParameters::again(transaction),
             mark: Mark::Restarted,
             replaces: transaction.replaces.clone(),
             ends: transaction.ends.clone(),

@@ -308,6 +308,7 @@ impl Handler {
             let mut response = token::parse_token_reply(&reply, token_type).map_err(|failure| {
                 failure
                     .of_client(&provider, context)
+                    .of_session()
                     .into_error(Error::GrantEnded)
             })?;
             // RFC 6749 §6: as before, where it does not say
@@ -352,22 +353,11 @@ impl Handler {
                     };
                     let mut old = crate::flow::status::claims_of(&old_id_token)
                         .ok_or(Error::Bug("the sealed ID token has no claims"))?;
-                    // what says that the user has signed in anew, elsewhere, says nothing of this browser:
-                    // it counts as not sent, and the time of this sign-in stays
-                    let is_of_another_time = auth_time_may_change
-                        && old.contains_key("auth_time")
-                        && verified
-                            .claim("auth_time")
-                            .is_some_and(|new| old.get("auth_time") != Some(new));
-                    if is_of_another_time {
+                    if auth_time_may_change {
+                        // the session keeps what is known of its own sign-in
                         old.remove("auth_time");
                     }
                     same_subject(&old, &verified)?;
-                    let id_token = if is_of_another_time {
-                        old_id_token
-                    } else {
-                        id_token
-                    };
                     let tokens = tokens(response, id_token, default_life, context.now);
                     with_apis(tokens, IdToken::Good, provider, context)
                 })
@@ -393,7 +383,9 @@ impl Handler {
         let jar = self.jar(seen);
         match outcome {
             Ok(refreshed) => {
-                let mut session = refresh.session.with_tokens(refreshed.tokens);
+                let mut session = refresh
+                    .session
+                    .with_tokens(refreshed.tokens, &self.provider.habits);
                 session.written_at = context.now;
                 if refresh.activity == Activity::User {
                     session.last_active = context.now;

@@ -7,17 +7,21 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
+use crate::assurance::Authentication;
 use crate::error::Error;
 use crate::flow::elsewhere;
 use crate::flow::visible::State;
 use crate::flow::{AgentResponse, Seen};
 use crate::handler::Handler;
 use crate::secret::Secret;
-use crate::session::{Session, Tokens};
+use crate::session::Session;
 use crate::time::UnixTime;
 
 /// Claims of use to the protocol only, hashes of secrets among them.
 const PROTOCOL_CLAIMS: [&str; 4] = ["nonce", "at_hash", "c_hash", "s_hash"];
+
+/// How and when the user signed in (OIDC Core §2).
+const AUTHENTICATION_CLAIMS: [&str; 3] = ["acr", "amr", "auth_time"];
 
 impl Handler {
     /// `GET session`: 200 also when signed out.
@@ -43,7 +47,7 @@ impl Handler {
         };
         json!({
             "is_logged_in": true,
-            "id_token_claims": self.visible_claims(&session.tokens),
+            "id_token_claims": self.visible_claims(session),
             "access_token_expires_in": token_until.seconds_from(now),
             "session": {
                 "id": session.id.public(),
@@ -54,8 +58,24 @@ impl Handler {
         })
     }
 
-    pub(super) fn visible_claims(&self, tokens: &Tokens) -> Value {
-        let mut claims = tokens.claims();
+    /// The claims of a session's ID token. Where that tells of a sign-in elsewhere, what is known of
+    /// this session's own stands in its place: nothing else of how and when is believed.
+    pub(crate) fn claims_of_session(&self, session: &Session) -> Map<String, Value> {
+        let mut claims = session.tokens.claims();
+        let known = &session.authentication;
+        let told = Authentication::of(&claims).auth_time;
+        if self.provider.habits.auth_time_may_change && told != known.auth_time {
+            claims.retain(|name, _| !AUTHENTICATION_CLAIMS.contains(&name.as_str()));
+            let auth_time = known.auth_time.map(|at| ("auth_time", json!(at.0)));
+            let acr = known.acr.as_ref().map(|acr| ("acr", json!(acr)));
+            let own = auth_time.into_iter().chain(acr);
+            claims.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        }
+        claims
+    }
+
+    pub(super) fn visible_claims(&self, session: &Session) -> Value {
+        let mut claims = self.claims_of_session(session);
         match &self.app.session.claims {
             Some(wanted) => elsewhere::keep(&mut claims, wanted),
             None => claims.retain(|name, _| !PROTOCOL_CLAIMS.contains(&name.as_str())),

@@ -189,7 +189,9 @@ impl Handler {
             session: Session {
                 written_at: now,
                 kept,
-                ..stored.session.with_tokens(refreshed.tokens().clone())
+                ..stored
+                    .session
+                    .with_tokens(refreshed.tokens().clone(), &self.provider.habits)
             },
         }
     }

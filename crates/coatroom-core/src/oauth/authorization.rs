@@ -12,6 +12,7 @@ use super::pkce;
 use crate::config::Provider;
 use crate::error::Error;
 use crate::secret::Secret;
+use crate::session::LoginTransaction;
 
 // ------------------------------------------------------------------ request
 
@@ -61,6 +62,20 @@ impl RequestedParameters {
         }
         accepted.0.retain(|(_, value)| !value.is_empty());
         Ok(accepted)
+    }
+
+    /// What a sign-in that begins anew has to ask for again, so that nothing weaker comes of it.
+    pub(crate) fn again(transaction: &LoginTransaction) -> Self {
+        let max_age = transaction.max_age.map(|seconds| seconds.to_string());
+        let asked = [
+            ("acr_values", transaction.acr_values.clone()),
+            ("max_age", max_age),
+            ("scope", transaction.scope.clone()),
+        ];
+        let asked = asked
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        Self(asked.collect())
     }
 
     /// The value of one parameter.

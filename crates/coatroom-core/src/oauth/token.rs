@@ -124,6 +124,9 @@ pub(crate) fn rescued_refresh_token(reply: &Reply) -> Option<Secret> {
 pub(crate) enum TokenFailure {
     /// The code or refresh token is no longer good (RFC 6749 §5.2 `invalid_grant`).
     InvalidGrant,
+    /// The user has to do something at the provider first (Entra, with the error of OIDC Core §3.1.2.6):
+    /// a second factor, a consent. With this grant there will be no tokens of this kind.
+    InteractionRequired,
     /// No answer, 429 or 5xx: nothing is decided, trying again later makes sense.
     Unavailable(&'static str),
     /// The provider does not take our credentials (RFC 6749 §5.2 `invalid_client`).
@@ -138,7 +141,16 @@ impl TokenFailure {
     pub(crate) fn of_client(self, provider: &Provider, context: &Context<'_>) -> Self {
         match self {
             Self::InvalidClient => Self::Unusable(client_auth::refused(provider, &context.provider.metadata)),
-            Self::InvalidGrant | Self::Unavailable(_) | Self::Unusable(_) => self,
+            Self::InvalidGrant | Self::InteractionRequired | Self::Unavailable(_) | Self::Unusable(_) => self,
+        }
+    }
+
+    /// The same for the refresh of a session's own tokens, which is over where a user has to act.
+    #[must_use]
+    pub(crate) fn of_session(self) -> Self {
+        match self {
+            Self::InteractionRequired => Self::InvalidGrant,
+            Self::InvalidGrant | Self::InvalidClient | Self::Unavailable(_) | Self::Unusable(_) => self,
         }
     }
 
@@ -146,6 +158,9 @@ impl TokenFailure {
     pub(crate) fn into_error(self, invalid_grant: Error) -> Error {
         match self {
             Self::InvalidGrant => invalid_grant,
+            Self::InteractionRequired => Error::AuthorizationFailed {
+                provider_error: Some("interaction_required"),
+            },
             Self::Unavailable(why) => Error::ProviderUnavailable {
                 reason: format!("token endpoint: {why}"),
                 retry_after: RETRY_AFTER,
@@ -213,9 +228,8 @@ pub(crate) fn parse_token_response(
         StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
     );
     match error.expose() {
-        // Entra says the second where a user has to do something first: with this grant there will be no
-        // more tokens either.
-        "invalid_grant" | "interaction_required" if may_end_a_grant => Err(TokenFailure::InvalidGrant),
+        "invalid_grant" if may_end_a_grant => Err(TokenFailure::InvalidGrant),
+        "interaction_required" if may_end_a_grant => Err(TokenFailure::InteractionRequired),
         "invalid_client" => Err(TokenFailure::InvalidClient),
         "temporarily_unavailable" | "server_error" | "slow_down" => {
             Err(TokenFailure::Unavailable("the error says to try later"))
@@ -804,6 +818,7 @@ mod tests {
         #[derive(Debug, PartialEq)]
         enum Is {
             Dead,
+            Interactive,
             Unavailable,
             Unusable,
         }
@@ -817,6 +832,8 @@ mod tests {
             (401, r#"{"error":"invalid_grant"}"#, Is::Dead),
             (403, r#"{"error":"invalid_grant"}"#, Is::Dead),
             (404, r#"{"error":"invalid_grant"}"#, Is::Unusable),
+            (400, r#"{"error":"interaction_required"}"#, Is::Interactive),
+            (404, r#"{"error":"interaction_required"}"#, Is::Unusable),
             (400, "", Is::Unusable),
             (400, "invalid_grant", Is::Unusable),
             (400, "error=invalid_grant", Is::Unusable),
@@ -849,6 +866,7 @@ mod tests {
         for (status, body, expected) in cases {
             let outcome = match answer(status, body) {
                 Err(TokenFailure::InvalidGrant) => Is::Dead,
+                Err(TokenFailure::InteractionRequired) => Is::Interactive,
                 Err(TokenFailure::Unavailable(_)) => Is::Unavailable,
                 Err(TokenFailure::Unusable(_) | TokenFailure::InvalidClient) => Is::Unusable,
                 Ok(_) => panic!("{status} {body}: accepted"),
@@ -886,6 +904,18 @@ mod tests {
     fn failures_become_errors_by_whose_fault_they_are() {
         let ended = Error::SessionExpired("the provider ended it");
         assert_eq!(TokenFailure::InvalidGrant.into_error(ended.clone()), ended);
+        // ends a session, and begins none: what the SPA can do about it has a code
+        let Err(failure) = answer(400, r#"{"error":"interaction_required"}"#) else {
+            panic!("accepted")
+        };
+        assert_eq!(
+            failure.into_error(ended.clone()),
+            Error::AuthorizationFailed {
+                provider_error: Some("interaction_required")
+            }
+        );
+        let of_session = TokenFailure::InteractionRequired.of_session();
+        assert_eq!(of_session.into_error(ended.clone()), ended);
         let unavailable = TokenFailure::Unavailable("status 5xx").into_error(ended.clone());
         assert!(matches!(unavailable, Error::ProviderUnavailable { .. }));
         assert!(matches!(

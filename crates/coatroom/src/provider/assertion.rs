@@ -6,10 +6,10 @@
 
 use std::io::{Error, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use coatroom_core::oauth::{MAX_ASSERTION, read_client_assertion};
+use coatroom_core::oauth::{MAX_ASSERTION, ProviderSnapshot, read_client_assertion};
 use coatroom_core::secret::Secret;
 
 /// The file, and what was wrong with it when it was last read.
@@ -57,6 +57,16 @@ impl AssertionFile {
             }
         }
     }
+}
+
+/// What is known by now, with the assertion of the conversation that goes on.
+pub(super) fn carried(before: &ProviderSnapshot, newer: Arc<ProviderSnapshot>) -> Arc<ProviderSnapshot> {
+    let Some(assertion) = &before.live.client_assertion else {
+        return newer;
+    };
+    let mut newer = (*newer).clone();
+    newer.live.client_assertion = Some(assertion.clone());
+    Arc::new(newer)
 }
 
 fn read(path: &Path) -> Result<Secret, String> {

@@ -10,7 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use coatroom::clock::{Clock as _, ManualClock};
 use coatroom_core::config::{
-    ApplicationConfig, ClientAuthConfig, ClientCertificate, PrivateKeyJwtConfig, PrivateKeyPem, TlsMethod,
+    ApplicationConfig, ClientAuthConfig, ClientCertificate, PrivateKeyJwtConfig, PrivateKeyPem, RouteConfig,
+    TlsMethod, TokenConfig,
 };
 use http::{Method, StatusCode};
 use rustls::pki_types::PrivateKeyDer;
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::support::browser::Browser;
 use crate::support::provider::Credentials;
-use crate::support::{OLD_KEY, Rig, checked, config, provider_of, ring};
+use crate::support::{OLD_KEY, Rig, checked, config, provider_of, ring, route};
 
 impl Rig {
     fn renew(&self, change: impl FnOnce(&mut ApplicationConfig)) {
@@ -162,6 +163,38 @@ async fn an_assertion_in_a_file_is_as_new_as_the_file_and_missing_it_signs_nobod
     );
     std::fs::write(&file, "e30.e30.dGhyZWU").expect("written");
     rig.advance(60);
+    assert_eq!(refresh(&mut browser).await, good());
+}
+
+#[tokio::test]
+async fn an_assertion_in_a_file_proves_who_we_are_in_each_request_of_one_conversation() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("token");
+    std::fs::write(&file, "e30.e30.b25l\n").expect("written");
+    let rig = Rig::with(|config| {
+        let provider = provider_of(config);
+        provider.client_secret = None;
+        provider.client_auth = ClientAuthConfig::AssertionFile(file.clone());
+        for (path, audience) in [("/orders/", "orders"), ("/stock/", "stock")] {
+            config.routes.push(RouteConfig {
+                token: Some(TokenConfig {
+                    audience: Some(audience.to_owned()),
+                    ..TokenConfig::default()
+                }),
+                ..route(path)
+            });
+        }
+    })
+    .await;
+    rig.provider.script().credentials = Some(Box::new(|_, form| {
+        form.get("client_assertion").map(String::as_str) == Some("e30.e30.b25l")
+    }));
+    // the code, then each API's token: one conversation, with which the file may have no more to do
+    let mut browser = rig.signed_in().await;
+    for path in ["/orders/1", "/stock/1"] {
+        let answer = browser.fetch(Method::GET, path, "").await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.body);
+    }
     assert_eq!(refresh(&mut browser).await, good());
 }
 

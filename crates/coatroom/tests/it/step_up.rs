@@ -217,6 +217,46 @@ async fn a_sign_in_is_held_to_what_was_asked() {
 }
 
 #[tokio::test]
+async fn a_sign_in_that_begins_anew_asks_for_no_less() {
+    for (world, rig) in worlds().await {
+        let mut browser = rig.browser();
+        let parameters = "acr_values=gold&max_age=60&scope=openid";
+        let started = browser.fetch(Method::POST, "/auth/login/start", parameters).await;
+        let url = started.json()["authorization_url"].as_str().map(str::to_owned);
+        let query = rig.provider.approve(&url.expect("a URL"), "alice");
+        let refused = query.replace("canary-code", "canary-no-code");
+        let restarted = browser
+            .navigate(&format!("/auth/callback?{refused}"), Site::Cross)
+            .await;
+        let location = restarted.location().to_owned();
+        for asked in ["acr_values=gold&", "max_age=60&", "scope=openid&"] {
+            assert!(
+                format!("{location}&").contains(asked),
+                "{world} {asked}: {location}"
+            );
+        }
+        rig.provider.script().claims = json!({"acr": "silver", "auth_time": rig.clock.now().0});
+        let query = rig.provider.approve(&location, "alice");
+        let answer = browser
+            .navigate(&format!("/auth/callback?{query}"), Site::Cross)
+            .await;
+        assert_eq!(
+            answer.location(),
+            "https://shop.example/?login_error=unmet_authentication_requirements",
+            "{world}"
+        );
+        // nobody was signed in: no session is to be spared, and everything of this one goes
+        rig.until(|| rig.provider.script().revoked.len() == 2).await;
+        let revoked = rig.provider.script().revoked.clone();
+        assert!(
+            revoked.iter().any(|token| token.contains("refresh")),
+            "{world}: {revoked:?}"
+        );
+        rig.provider.script().revoked.clear();
+    }
+}
+
+#[tokio::test]
 async fn sessions_from_before_a_rule_are_judged_by_it() {
     for (number, (world, rig)) in worlds().await.into_iter().enumerate() {
         let before = rig.replica_with(rig.storage(), |_| {});

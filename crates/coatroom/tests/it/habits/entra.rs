@@ -401,3 +401,17 @@ async fn a_refresh_that_wants_the_user_ends_in_a_new_sign_in() {
     rig.provider.script().token_fault = None;
     assert!(!browser.is_signed_in().await);
 }
+
+#[tokio::test]
+async fn a_code_that_wants_the_user_is_told_to_the_app_and_begins_nothing() {
+    let rig = rig(&[OURS]).await;
+    rig.provider.script().token_fault = Some(Fault::Answer(
+        400,
+        "application/json",
+        r#"{"error":"interaction_required","suberror":"basic_action","error_codes":[50076]}"#,
+    ));
+    let mut browser = rig.browser();
+    let answer = sign_in(&rig, &mut browser, "", None).await;
+    assert_eq!(login_error(&answer), "interaction_required");
+    assert!(!browser.is_signed_in().await);
+}

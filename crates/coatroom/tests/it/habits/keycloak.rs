@@ -1,12 +1,17 @@
 //! Keycloak: `refresh_expires_in: 0` of offline sessions, members that nobody asked for, logout tokens
 //! with `sid`, and without `exp` before version 23.0.4; metadata behind an internal address.
 
-use http::{Request, StatusCode, header};
+use std::time::Duration;
+
+use coatroom::clock::Clock as _;
+use coatroom_core::assurance::DemandsConfig;
+use coatroom_core::config::{RouteConfig, SessionStorage};
+use http::{Method, Request, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::{asked, login_error, refresh, script, sign_in, sign_out, with_preset};
 use crate::support::browser::Browser;
-use crate::support::{Rig, provider_of};
+use crate::support::{Rig, provider_of, route};
 
 fn fake(rig: &Rig) {
     script(rig, |script, _| {
@@ -77,6 +82,74 @@ async fn a_user_who_signed_in_anew_elsewhere_stays_signed_in_here() {
 }
 
 #[tokio::test]
+async fn roles_change_and_the_time_of_the_sign_in_stays_where_auth_time_moves() {
+    let bare = Rig::stored().await;
+    for storage in [bare.storage(), SessionStorage::Cookie] {
+        let rig = bare.replica_with(storage, |config| {
+            provider_of(config).habits.preset = Some("keycloak".to_owned());
+            let demanding = |path: &str, demands: DemandsConfig| RouteConfig {
+                require: Some(demands),
+                ..route(path)
+            };
+            let claim = |name: &str, value: &str| vec![(name.to_owned(), vec![value.to_owned()])];
+            let of_claims = |claims| DemandsConfig {
+                claims,
+                ..DemandsConfig::default()
+            };
+            config.routes.extend([
+                demanding(
+                    "/gold/",
+                    DemandsConfig {
+                        acr: vec!["gold".to_owned()],
+                        ..DemandsConfig::default()
+                    },
+                ),
+                demanding("/golden/", of_claims(claim("acr", "gold"))),
+                demanding("/otp/", of_claims(claim("amr", "otp"))),
+                demanding("/admin/", of_claims(claim("role", "admin"))),
+                demanding(
+                    "/lately/",
+                    DemandsConfig {
+                        max_age: Some(Duration::from_secs(60)),
+                        ..DemandsConfig::default()
+                    },
+                ),
+            ]);
+        });
+        fake(&rig);
+        let issuer = rig.provider.issuer.clone();
+        let mut browser = rig.browser();
+        let now = rig.clock.now().0;
+        sign_in(&rig, &mut browser, "", Some(&issuer)).await;
+        // a sign-in elsewhere: stronger, later, and meanwhile the user is an administrator
+        let elsewhere = json!({"auth_time": now, "acr": "gold", "amr": ["otp"], "role": ["admin"]});
+        rig.provider.script().claims = elsewhere;
+        for _ in 0..2 {
+            refresh(&mut browser).await;
+            // for so long a core believes what a store said
+            rig.advance(2);
+            let claims = browser.session().await["id_token_claims"].take();
+            assert_eq!(claims["role"], json!(["admin"]));
+            assert_eq!(
+                (&claims["auth_time"], &claims["acr"]),
+                (&json!(1000), &json!("1"))
+            );
+            assert_eq!(claims.get("amr"), None);
+            for (path, good) in [
+                ("/admin/x", true),
+                ("/gold/x", false),
+                ("/golden/x", false),
+                ("/otp/x", false),
+                ("/lately/x", false),
+            ] {
+                let answer = browser.fetch(Method::GET, path, "").await;
+                assert_eq!(answer.status == StatusCode::OK, good, "{path}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_logout_token_ends_the_session_of_its_sid() {
     for (without_exp, changes, status) in [
         (false, json!({"typ": "Logout"}), StatusCode::OK),
@@ -124,7 +197,7 @@ async fn metadata_at_an_internal_address_are_those_of_the_issuer_and_of_nobody_e
             sign_in(&rig, &mut browser, "", Some(&issuer)).await;
             assert!(browser.is_signed_in().await);
         } else {
-            let answer = browser.fetch(http::Method::POST, "/auth/login/start", "").await;
+            let answer = browser.fetch(Method::POST, "/auth/login/start", "").await;
             assert_eq!(answer.error_code(), "provider_error", "{place} {named}");
         }
     }
