@@ -146,7 +146,8 @@ fn trouble(error: &std::io::Error) -> TlsTrouble {
                 .map(|name| bounded(name))
                 .collect(),
         ),
-        CertificateError::UnknownIssuer => TlsTrouble::UnknownIssuer,
+        // one of its name with another key is another authority
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsTrouble::UnknownIssuer,
         other => TlsTrouble::Other(bounded(&other.to_string())),
     }
 }

@@ -12,11 +12,24 @@ use serde_json::{Map, Value};
 use super::network::Place;
 use super::sheet::{Finding, Sheet, State};
 
+mod profile;
+
 /// What a row is judged by.
 pub(super) struct Asked<'a> {
     pub(super) application: &'a Application,
     pub(super) provider: &'a Provider,
     pub(super) document: &'a Map<String, Value>,
+}
+
+impl<'a> Asked<'a> {
+    /// A member of the document; null is as good as none.
+    fn member(&self, name: &str) -> Member<'a> {
+        Member(self.document.get(name).filter(|value| !value.is_null()))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.member(name).is_there()
+    }
 }
 
 /// One row: what is looked at, under which member, and how it is judged; none is nothing to say.
@@ -31,7 +44,7 @@ type Verdict = (State, String, String);
 /// Judges every row.
 pub(super) fn examine(sheet: &Sheet, asked: &Asked<'_>) {
     for row in ROWS {
-        let member = Member(asked.document.get(row.member).filter(|value| !value.is_null()));
+        let member = asked.member(row.member);
         if let Some((state, found, todo)) = (row.judge)(&member, asked) {
             sheet.push(Finding {
                 state,
@@ -57,7 +70,7 @@ const ROWS: &[Row] = &[
     Row {
         check: "response mode",
         member: "response_modes_supported",
-        judge: response_modes,
+        judge: profile::response_modes,
     },
     Row {
         check: "grants",
@@ -97,17 +110,17 @@ const ROWS: &[Row] = &[
     Row {
         check: "pushed requests",
         member: "require_pushed_authorization_requests",
-        judge: pushed_requests,
+        judge: profile::pushed_requests,
     },
     Row {
         check: "request objects",
         member: "require_signed_request_object",
-        judge: request_objects,
+        judge: profile::request_objects,
     },
     Row {
         check: "sign-out there",
         member: "end_session_endpoint",
-        judge: end_session,
+        judge: profile::end_session,
     },
     Row {
         check: "revocation",
@@ -127,17 +140,22 @@ const ROWS: &[Row] = &[
     Row {
         check: "DPoP",
         member: "dpop_signing_alg_values_supported",
-        judge: offered_only,
+        judge: profile::dpop,
     },
     Row {
         check: "mutual TLS",
         member: "tls_client_certificate_bound_access_tokens",
-        judge: offered_only,
+        judge: profile::bound_tokens,
+    },
+    Row {
+        check: "mutual TLS",
+        member: "mtls_endpoint_aliases",
+        judge: profile::mtls_aliases,
     },
     Row {
         check: "JARM",
         member: "authorization_signing_alg_values_supported",
-        judge: offered_only,
+        judge: profile::jarm,
     },
 ];
 
@@ -151,6 +169,10 @@ impl Member<'_> {
 
     fn is_true(&self) -> bool {
         self.0 == Some(&Value::Bool(true))
+    }
+
+    fn is_false(&self) -> bool {
+        self.0 == Some(&Value::Bool(false))
     }
 
     /// Its values, if it is a list.
@@ -167,6 +189,15 @@ impl Member<'_> {
 
 fn good(found: impl Into<String>) -> Option<Verdict> {
     Some((State::Good, found.into(), String::new()))
+}
+
+/// As it should be, and there would be more.
+fn hint(found: impl Into<String>, todo: impl Into<String>) -> Option<Verdict> {
+    Some((State::Good, found.into(), todo.into()))
+}
+
+fn unclear(found: impl Into<String>, todo: impl Into<String>) -> Option<Verdict> {
+    Some((State::Unclear, found.into(), todo.into()))
 }
 
 fn warning(found: impl Into<String>, todo: impl Into<String>) -> Option<Verdict> {
@@ -218,17 +249,6 @@ fn response_types(member: &Member<'_>, _: &Asked<'_>) -> Option<Verdict> {
         Some(false) => failed(
             "`response_type=code` is not among `response_types_supported`",
             "allow the authorization code flow for this client at the provider",
-        ),
-    }
-}
-
-fn response_modes(member: &Member<'_>, _: &Asked<'_>) -> Option<Verdict> {
-    match member.has("query") {
-        None => None,
-        Some(true) => good("`query` is offered"),
-        Some(false) => warning(
-            "`query` is not among `response_modes_supported`",
-            "see whether the provider takes it all the same, under `redirect URI` below",
         ),
     }
 }
@@ -345,42 +365,6 @@ fn iss(member: &Member<'_>, _: &Asked<'_>) -> Option<Verdict> {
     }
 }
 
-fn pushed_requests(member: &Member<'_>, asked: &Asked<'_>) -> Option<Verdict> {
-    let is_offered = asked
-        .document
-        .contains_key("pushed_authorization_request_endpoint");
-    match (member.is_true(), is_offered) {
-        (true, _) => warning(
-            "the provider takes pushed authorization requests only (RFC 9126)",
-            "set `provider.pushed_authorization_requests`, or take the requirement back for this client at the provider; \
-             see `redirect URI` below, which tries it",
-        ),
-        (false, true) => good("offered, not required"),
-        (false, false) => None,
-    }
-}
-
-fn request_objects(member: &Member<'_>, _: &Asked<'_>) -> Option<Verdict> {
-    member.is_true().then(|| {
-        (
-            State::Warning,
-            "the provider takes signed request objects only (RFC 9101)".to_owned(),
-            "set `provider.request_object`, or take the requirement back for this client at the provider"
-                .to_owned(),
-        )
-    })
-}
-
-fn end_session(member: &Member<'_>, _: &Asked<'_>) -> Option<Verdict> {
-    match member.is_there() {
-        true => good("offered: a sign-out here ends the session at the provider as well"),
-        false => warning(
-            "there is no `end_session_endpoint`: who signs out here stays signed in at the provider",
-            "turn RP-initiated logout on at the provider, if it has it",
-        ),
-    }
-}
-
 fn revocation(member: &Member<'_>, _: &Asked<'_>) -> Option<Verdict> {
     match member.is_there() {
         true => good("offered: a sign-out revokes the tokens"),
@@ -424,12 +408,6 @@ fn userinfo(member: &Member<'_>, _: &Asked<'_>) -> Option<Verdict> {
     }
 }
 
-/// For what no setting of this version asks for.
-fn offered_only(member: &Member<'_>, _: &Asked<'_>) -> Option<Verdict> {
-    let is_offered = member.is_true() || member.values().is_some_and(|values| !values.is_empty());
-    if is_offered { good("offered") } else { None }
-}
-
 /// The endpoints that may be named in a finding.
 const ENDPOINTS: [&str; 10] = [
     "authorization_endpoint",
@@ -453,7 +431,7 @@ mod tests {
     use super::*;
 
     /// How a document comes out: check and state of everything that is not good.
-    fn judged(
+    pub(super) fn judged(
         change: impl FnOnce(&mut ProviderConfig),
         members: &[(&str, Value)],
     ) -> Vec<(&'static str, State)> {
@@ -563,12 +541,12 @@ mod tests {
             (
                 "require_pushed_authorization_requests",
                 json!(true),
-                vec![("pushed requests", Warning)],
+                vec![("pushed requests", Failed)],
             ),
             (
                 "require_signed_request_object",
                 json!(true),
-                vec![("request objects", Warning)],
+                vec![("request objects", Failed)],
             ),
             (
                 "end_session_endpoint",

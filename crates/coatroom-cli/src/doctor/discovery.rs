@@ -14,6 +14,7 @@ use http::header::ACCEPT;
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Map, Value};
 use tokio::time::timeout;
+use url::Url;
 
 use super::QUESTION;
 use super::sheet::{Sheet, quoted};
@@ -25,19 +26,25 @@ pub(super) struct Document {
     pub(super) metadata: Option<Metadata>,
 }
 
+/// Where it is, as for sign-ins: where the configuration says, or else below the issuer.
+pub(super) fn place(sheet: &Sheet, provider: &config::Provider) -> Option<Url> {
+    let written = provider.habits.discovery.clone().map(Ok);
+    match written.unwrap_or_else(|| Metadata::discovery_url(&provider.issuer)) {
+        Ok(url) => Some(url),
+        Err(error) => {
+            sheet.failed("metadata", error.to_string(), "correct `provider.issuer`");
+            None
+        }
+    }
+}
+
 /// Fetches and judges it; none where there is nothing to judge.
 pub(super) async fn examine(
     sheet: &Sheet,
     client: &Provider,
     provider: &config::Provider,
+    url: Url,
 ) -> Option<Document> {
-    let url = match Metadata::discovery_url(&provider.issuer) {
-        Ok(url) => url,
-        Err(error) => {
-            sheet.failed("metadata", error.to_string(), "correct `provider.issuer`");
-            return None;
-        }
-    };
     let shown = quoted(url.as_str());
     let begun = SystemClock.now();
     let looked = match look(client, get(url, "application/json")).await {
@@ -54,7 +61,7 @@ pub(super) async fn examine(
     clock(sheet, &looked, begun, SystemClock.now(), provider);
     let status = looked.response.status;
     if status != StatusCode::OK {
-        refused(sheet, &shown, &looked);
+        refused(sheet, &shown, &looked, provider.habits.discovery.is_some());
         return None;
     }
     let Ok(Value::Object(members)) = serde_json::from_slice(&looked.response.body) else {
@@ -66,21 +73,29 @@ pub(super) async fn examine(
         return None;
     };
     sheet.good("metadata", format!("{shown} is there"));
-    let metadata = judged(sheet, &members, &looked.response.body, &provider.issuer);
+    let metadata = judged(sheet, &members, &looked.response.body, provider);
     Some(Document { members, metadata })
 }
 
-fn refused(sheet: &Sheet, shown: &str, looked: &Looked) {
+fn refused(sheet: &Sheet, shown: &str, looked: &Looked, is_written: bool) {
     let status = looked.response.status.as_u16();
     if let (301..=308, Some(location)) = (status, &looked.location) {
         sheet.failed(
             "metadata",
             format!("{shown} redirects to {}, which is not followed", quoted(location)),
-            "write the issuer that the provider has now: `provider.issuer`, without `/.well-known/openid-configuration`",
+            match is_written {
+                true => "correct `provider.discovery`",
+                false => {
+                    "write the issuer that the provider has now: `provider.issuer`, without `/.well-known/openid-configuration`"
+                }
+            },
         );
         return;
     }
     let todo = match status {
+        404 if is_written => {
+            "correct `provider.discovery`, or remove it where the document is below the issuer"
+        }
         404 => {
             "correct the path in `provider.issuer`: a realm, a tenant, an authorization server (the part before \
              `/.well-known/openid-configuration`)"
@@ -88,12 +103,19 @@ fn refused(sheet: &Sheet, shown: &str, looked: &Looked) {
         401 | 403 => "let this machine read it: something in front of the provider wants to know who asks",
         429 => "too many requests: try again later",
         500..=599 => "the provider, or what is in front of it, is broken: see its log",
-        _ => "open it in a browser, and correct `provider.issuer`",
+        _ => "open it in a browser, and correct `provider.issuer`, or `provider.discovery` where it is set",
     };
     sheet.failed("metadata", format!("{shown} answers {status}"), todo);
 }
 
-fn judged(sheet: &Sheet, members: &Map<String, Value>, body: &[u8], issuer: &str) -> Option<Metadata> {
+fn judged(
+    sheet: &Sheet,
+    members: &Map<String, Value>,
+    body: &[u8],
+    provider: &config::Provider,
+) -> Option<Metadata> {
+    // of an issuer that stands for many tenants, it is theirs with a placeholder
+    let issuer = &provider.metadata_issuer();
     match members.get("issuer") {
         Some(Value::String(named)) if named == issuer => {
             sheet.good("issuer", format!("{} here and there", quoted(issuer)));
@@ -102,15 +124,20 @@ fn judged(sheet: &Sheet, members: &Map<String, Value>, body: &[u8], issuer: &str
             sheet.failed(
                 "issuer",
                 format!(
-                    "the provider calls itself {}, the configuration says {}; {}",
+                    "the provider calls itself {}, by the configuration it is {}; {}",
                     quoted(named),
                     quoted(issuer),
                     difference(named, issuer)
                 ),
-                format!(
-                    "if that is your provider, write exactly `issuer: {}`",
-                    quoted(named)
-                ),
+                match named.contains('{') || provider.habits.tenants.is_some() {
+                    true => "write the issuer of your tenant as its own metadata have it; or the one of many tenants, and who \
+                             may sign in (`provider.allowed_tenants`)"
+                        .to_owned(),
+                    false => format!(
+                        "if that is your provider, write exactly `issuer: {}`",
+                        quoted(named)
+                    ),
+                },
             );
             return None;
         }
@@ -124,7 +151,7 @@ fn judged(sheet: &Sheet, members: &Map<String, Value>, body: &[u8], issuer: &str
         }
     }
     match Metadata::parse(body, issuer) {
-        Ok(metadata) => Some(metadata),
+        Ok(metadata) => Some(metadata.for_tenants(provider.habits.tenants.clone())),
         Err(error) => {
             sheet.failed(
                 "endpoints",
@@ -189,7 +216,7 @@ fn clock(sheet: &Sheet, looked: &Looked, begun: UnixTime, ended: UnixTime, provi
 }
 
 /// A request for a document.
-pub(super) fn get(url: url::Url, accept: &'static str) -> ProviderRequest {
+pub(super) fn get(url: Url, accept: &'static str) -> ProviderRequest {
     ProviderRequest {
         method: Method::GET,
         url,

@@ -8,6 +8,7 @@ use coatroom::examine::{TlsTrouble, Trust};
 use http::Uri;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use url::Url;
 
 use super::QUESTION;
 use super::sheet::{Sheet, plain, quoted};
@@ -73,13 +74,14 @@ impl Place {
     }
 }
 
-/// Whether the provider can be talked to at all. False where asking on makes no sense.
-pub(super) async fn examine(sheet: &Sheet, issuer: &str) -> bool {
-    let Some(place) = Place::of(issuer) else {
+/// Whether the provider can be talked to at all, where its metadata are. False where asking on makes no
+/// sense.
+pub(super) async fn examine(sheet: &Sheet, metadata: &Url, ca: Option<&str>) -> bool {
+    let Some(place) = Place::of(metadata.as_str()) else {
         sheet.failed(
             "address",
-            "the issuer is no http or https URL",
-            "correct `provider.issuer`",
+            "the metadata are at no http or https URL",
+            "correct `provider.issuer`, or `provider.discovery` where it is set",
         );
         return false;
     };
@@ -97,7 +99,7 @@ pub(super) async fn examine(sheet: &Sheet, issuer: &str) -> bool {
             sheet.failed(
                 "name",
                 format!("{}: {why}", quoted(&place.host)),
-                "correct the host in `provider.issuer`, or the DNS of this machine (/etc/resolv.conf)",
+                "correct the host in `provider.issuer` (or `provider.discovery`), or the DNS of this machine (/etc/resolv.conf)",
             );
             return false;
         }
@@ -116,19 +118,30 @@ pub(super) async fn examine(sheet: &Sheet, issuer: &str) -> bool {
     };
     sheet.good("connection", format!("{address} accepts"));
     if place.is_tls {
-        certificate(sheet, &place, address).await
+        certificate(sheet, &place, address, ca).await
     } else {
         true
     }
 }
 
-async fn certificate(sheet: &Sheet, place: &Place, address: SocketAddr) -> bool {
-    let Ok(trust) = Trust::platform() else {
-        sheet.failed(
-            "certificate",
-            "this system has no certificate authorities to trust",
-            "install the package ca-certificates, or set SSL_CERT_FILE",
-        );
+async fn certificate(sheet: &Sheet, place: &Place, address: SocketAddr, ca: Option<&str>) -> bool {
+    // in place of the system's, as for sign-ins
+    let trust = match ca {
+        Some(ca) => Trust::only(ca.as_bytes()),
+        None => Trust::platform(),
+    };
+    let Ok(trust) = trust else {
+        let (found, todo) = match ca {
+            Some(_) => (
+                "`provider.ca` has no certificate authority that can be used",
+                "put the certificate of the provider's authority there, in PEM",
+            ),
+            None => (
+                "this system has no certificate authorities to trust",
+                "install the package ca-certificates, set SSL_CERT_FILE, or name the provider's in `provider.ca`",
+            ),
+        };
+        sheet.failed("certificate", found, todo);
         return false;
     };
     let outcome = match timeout(QUESTION, trust.examine(&place.host, address)).await {
@@ -138,7 +151,7 @@ async fn certificate(sheet: &Sheet, place: &Place, address: SocketAddr) -> bool 
     let facts = match outcome {
         Ok(facts) => facts,
         Err(trouble) => {
-            let (found, todo) = explained(&trouble, place);
+            let (found, todo) = explained(&trouble, place, ca.is_some());
             sheet.failed("certificate", found, todo);
             return false;
         }
@@ -162,7 +175,7 @@ async fn certificate(sheet: &Sheet, place: &Place, address: SocketAddr) -> bool 
     true
 }
 
-fn explained(trouble: &TlsTrouble, place: &Place) -> (String, &'static str) {
+fn explained(trouble: &TlsTrouble, place: &Place, is_ca_ours: bool) -> (String, &'static str) {
     match trouble {
         TlsTrouble::NoConnection(why) => (
             format!("the connection broke off: {}", plain(why)),
@@ -187,14 +200,20 @@ fn explained(trouble: &TlsTrouble, place: &Place) -> (String, &'static str) {
             };
             (
                 format!("it is for {are}, not for {}", quoted(&place.host)),
-                "write the host that the certificate is for in `provider.issuer`, if the provider calls itself so",
+                "write the host that the certificate is for in `provider.issuer` (or `provider.discovery`), if the provider calls \
+                 itself so",
             )
         }
+        TlsTrouble::UnknownIssuer if is_ca_ours => (
+            "its authority is not in `provider.ca`, or the server sends no chain that leads there".to_owned(),
+            "put the authority of the provider's certificate into `provider.ca`, which is trusted in place of this \
+             system's; or remove `provider.ca`, if it is a public one",
+        ),
         TlsTrouble::UnknownIssuer => (
             "its authority is not one that this system trusts, or the server sends no chain that leads there"
                 .to_owned(),
-            "add the authority to this system (update-ca-certificates) or name it in SSL_CERT_FILE; else have the provider \
-             send its intermediate certificates",
+            "name the authority in `provider.ca`, or add it to this system (update-ca-certificates, SSL_CERT_FILE); else \
+             have the provider send its intermediate certificates",
         ),
         TlsTrouble::Other(why) => (
             format!("the handshake failed: {}", plain(why)),

@@ -25,7 +25,10 @@ async fn look_at(sheet: &Sheet, application: &Application, keys: &Keys) {
     let (Some(provider), Keys::Agent(ring)) = (&application.provider, keys) else {
         return;
     };
-    if !network::examine(sheet, &provider.issuer).await {
+    let Some(url) = discovery::place(sheet, provider) else {
+        return;
+    };
+    if !network::examine(sheet, &url, provider.ca.as_deref()).await {
         return;
     }
     let client = match Provider::new(provider, Arc::new(SystemClock)) {
@@ -34,12 +37,13 @@ async fn look_at(sheet: &Sheet, application: &Application, keys: &Keys) {
             sheet.failed(
                 "metadata",
                 error.to_string(),
-                "install the package ca-certificates, or set SSL_CERT_FILE",
+                "see the certificates and keys of `provider.client_auth` and `provider.ca`; without those, install the package \
+                 ca-certificates, or set SSL_CERT_FILE",
             );
             return;
         }
     };
-    let Some(document) = discovery::examine(sheet, &client, provider).await else {
+    let Some(document) = discovery::examine(sheet, &client, provider, url).await else {
         return;
     };
     let asked = advertised::Asked {

@@ -75,10 +75,15 @@ impl Rig {
 
     /// Writes the configuration: an issuer, and lines of the application below it.
     fn configure(&self, issuer: &str, more: &str) {
+        self.configure_with(issuer, "client_secret: {env: SECRET}", more);
+    }
+
+    /// The same, with other settings of the provider.
+    fn configure_with(&self, issuer: &str, settings: &str, more: &str) {
         let api = &self.api.origin;
         let text = format!(
             "listen: 127.0.0.1:0\nadmin: 127.0.0.2:0\nkeys: [{{file: coatroom.key}}]\napps:\n  shop:\n    url: http://localhost:8080\n    \
-             provider: {{issuer: '{issuer}', client_id: shop, client_secret: {{env: SECRET}}, timeout: 2s}}\n    \
+             provider: {{issuer: '{issuer}', client_id: shop, timeout: 2s, {settings}}}\n    \
              routes: {{/api/: {{upstream: '{api}', connect_timeout: 1s}}, /: {{static: ./dist}}}}\n{more}"
         );
         super::write_file(&self.folder.path().join("coatroom.yaml"), &text, "600");
@@ -429,6 +434,66 @@ fn a_certificate_that_expired_or_is_for_another_name_is_told_apart() {
         "{}",
         said.text
     );
+}
+
+#[test]
+fn metadata_elsewhere_tenants_and_an_authority_of_its_own_count_as_for_sign_ins() {
+    let well_known = "/.well-known/openid-configuration";
+    let rig = Rig::new();
+    let issuer = super::doctor_provider::nobody();
+    rig.provider.change("issuer", json!(issuer));
+    rig.provider
+        .answer("/elsewhere", Answer::json(200, &rig.provider.metadata()));
+    rig.provider.answer(well_known, Answer::status(404));
+    let settings = format!(
+        "client_secret: {{env: SECRET}}, discovery: '{}/elsewhere'",
+        rig.provider.origin
+    );
+    rig.configure_with(&issuer, &settings, "");
+    let said = rig.examine();
+    assert_eq!(said.failed(), Vec::<&str>::new(), "{}", said.text);
+    assert!(said.of("client").starts_with("good"), "{}", said.text);
+
+    rig.provider.answer("/elsewhere", Answer::status(404));
+    let said = rig.examine();
+    assert!(
+        said.of("metadata").contains("-> correct `provider.discovery`"),
+        "{}",
+        said.text
+    );
+
+    let rig = Rig::new();
+    let origin = &rig.provider.origin;
+    rig.provider
+        .change("issuer", json!(format!("{origin}/{{tenantid}}/v2.0")));
+    rig.provider.answer(
+        &format!("/organizations/v2.0{well_known}"),
+        Answer::json(200, &rig.provider.metadata()),
+    );
+    let settings = "client_secret: {env: SECRET}, allowed_tenants: [8eaef023-2b34-4da1-9baa-8bc8c9d6a490]";
+    rig.configure_with(&format!("{origin}/organizations/v2.0"), settings, "");
+    let said = rig.examine();
+    assert_eq!(said.failed(), Vec::<&str>::new(), "{}", said.text);
+    assert!(said.of("client").starts_with("good"), "{}", said.text);
+
+    let rig = Rig::with(Scripted::start_tls(&["localhost"], 4000));
+    let other = Scripted::start_tls(&["localhost"], 4000);
+    let settings = "client_secret: {env: SECRET}, ca: {file: provider.pem}";
+    rig.configure_with(&rig.provider.origin, settings, "");
+    let file = rig.folder.path().join("provider.pem");
+    for (ca, failed) in [
+        (&rig.provider.certificate, &[][..]),
+        (&other.certificate, &["certificate"]),
+    ] {
+        super::write_file(&file, ca.as_ref().expect("a certificate"), "644");
+        let said = rig.examine();
+        assert_eq!(said.failed(), failed, "{}", said.text);
+        let of = said.of("certificate");
+        assert!(
+            of.contains("trusted, valid") || of.contains("into `provider.ca`"),
+            "{of}"
+        );
+    }
 }
 
 #[test]

@@ -107,6 +107,11 @@ impl Scripted {
         self.shared.metadata.lock().expect("ours")[member] = value;
     }
 
+    /// The metadata document as it is.
+    pub(crate) fn metadata(&self) -> Value {
+        self.shared.metadata.lock().expect("ours").clone()
+    }
+
     /// What its `Date` says from now on.
     pub(crate) fn set_clock(&self, now: SystemTime) {
         *self.shared.clock.lock().expect("ours") = Some(now);
