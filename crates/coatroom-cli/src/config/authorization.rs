@@ -9,10 +9,11 @@ use std::path::Path;
 use coatroom_core::config::{AuthorizationConfig, PrivateKeyPem, RequestObjectConfig};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
-use serde::de::Visitor;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::deserialize::AS_JSON;
+use super::deserialize::{AS_JSON, HIDDEN};
 use super::findings::Findings;
 use super::secret::Reference;
 
@@ -71,7 +72,16 @@ impl ProfileSetting {
     }
 }
 
-/// The key that signs authorization requests.
+/// `request_object`: `true`, or a mapping.
+pub(crate) enum RequestObjectSetting {
+    /// The key of `client_auth` signs.
+    ClientKey,
+    /// A key of its own does.
+    Own(RequestObject),
+}
+
+/// The key that signs authorization requests. Where it is the one of `client_auth`, `true` stands in
+/// place of this mapping.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RequestObject {
@@ -80,7 +90,8 @@ pub(crate) struct RequestObject {
     pub(crate) key: Reference,
     /// The algorithm (RFC 7518 §3.1). Default: `ES256`, `ES384`, `EdDSA` or `PS256`, by the kind of key.
     pub(crate) algorithm: Option<String>,
-    /// The id of the key among those that the provider has of this client. Default: none.
+    /// The id of the key among those that the provider has of this client. Default: its thumbprint
+    /// (RFC 7638), as `coatroom keygen --jwks` prints it.
     #[schemars(extend("minLength" = 1))]
     pub(crate) kid: Option<String>,
 }
@@ -91,7 +102,7 @@ pub(crate) struct Claims(Value);
 /// What `provider` says of it.
 pub(crate) struct Written {
     pub(crate) pushed: Option<PushedRequests>,
-    pub(crate) request_object: Option<RequestObject>,
+    pub(crate) request_object: Option<RequestObjectSetting>,
     pub(crate) response_mode: Option<ResponseMode>,
     pub(crate) claims: Option<Claims>,
     pub(crate) resource: Vec<String>,
@@ -104,7 +115,11 @@ pub(crate) fn config(
     folder: &Path,
     findings: &mut Findings<'_>,
 ) -> AuthorizationConfig {
+    let signed_by_client_key = matches!(written.request_object, Some(RequestObjectSetting::ClientKey));
     let request_object = written.request_object.and_then(|object| {
+        let RequestObjectSetting::Own(object) = object else {
+            return None;
+        };
         let place = ["request_object", "key"].map(str::to_owned);
         let place = at.iter().cloned().chain(place).collect();
         // without it the application is refused in the end, and nothing more has to be said of the key
@@ -118,6 +133,7 @@ pub(crate) fn config(
     AuthorizationConfig {
         pushed_authorization_requests: written.pushed.map(|pushed| pushed.as_str().to_owned()),
         request_object,
+        signed_by_client_key,
         response_mode: written.response_mode.map(|mode| mode.as_str().to_owned()),
         claims: written.claims.map(|Claims(claims)| claims),
         resource: written.resource,
@@ -144,6 +160,61 @@ impl ResponseMode {
             Self::QueryJwt => "query.jwt",
             Self::FormPost => "form_post",
         }
+    }
+}
+
+impl<'d> Deserialize<'d> for RequestObjectSetting {
+    fn deserialize<D: serde::Deserializer<'d>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TrueOrMapping;
+
+        impl<'d> Visitor<'d> for TrueOrMapping {
+            type Value = RequestObjectSetting;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`true` or a key")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<RequestObjectSetting, E> {
+                match text {
+                    "true" => Ok(RequestObjectSetting::ClientKey),
+                    "false" => Err(E::custom(
+                        "requests are not signed where nothing is said\nremove `request_object`",
+                    )),
+                    _ => Err(E::custom(
+                        "expected `true`, for the key of `client_auth`, or a key\n\
+                         write `request_object: {key: {file: request-object.pem}}`",
+                    )),
+                }
+            }
+
+            fn visit_seq<A: SeqAccess<'d>>(self, _: A) -> Result<RequestObjectSetting, A::Error> {
+                Err(A::Error::custom(
+                    "expected `true` or a key, found a list\n\
+                     write `request_object: {key: {file: request-object.pem}}`",
+                ))
+            }
+
+            fn visit_map<A: MapAccess<'d>>(self, map: A) -> Result<RequestObjectSetting, A::Error> {
+                RequestObject::deserialize(MapAccessDeserializer::new(map)).map(RequestObjectSetting::Own)
+            }
+        }
+
+        deserializer.deserialize_newtype_struct(HIDDEN, TrueOrMapping)
+    }
+}
+
+impl JsonSchema for RequestObjectSetting {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "request_object".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mapping = generator.subschema_for::<RequestObject>().to_value();
+        json_schema!({"title": "true, or a mapping", "anyOf": [{"type": "boolean", "const": true}, mapping]})
     }
 }
 

@@ -56,6 +56,9 @@ const MOST: usize = 50;
 /// The name of a newtype that takes whatever is written, as JSON in text.
 pub(crate) const AS_JSON: &str = "coatroom: as json";
 
+/// The name of a newtype that is read as whatever it is, and never shown where that is one value.
+pub(crate) const HIDDEN: &str = "coatroom: hidden";
+
 /// A node as JSON: what has no quotes and is a number, `true` or `false` there is one here. (A key that
 /// is there twice was refused when the document was read.)
 fn json(node: &Node) -> Value {
@@ -184,6 +187,13 @@ impl<'d> Deserializer<'d> for Reader<'d, '_> {
             AS_JSON => visitor
                 .visit_string(json(self.node).to_string())
                 .map_err(|error: ShapeError| error.at(self.node)),
+            // one that is refused may be a key, where it should have been named
+            HIDDEN => self
+                .deserialize_any(visitor)
+                .map_err(|error| match self.node.text() {
+                    Some(_) => error.hidden(),
+                    None => error,
+                }),
             _ => visitor.visit_newtype_struct(self),
         }
     }

@@ -643,7 +643,6 @@ apps:
             "login",
             "logout",
             "provider",
-            "request_object",
             "client_certificate",
             "dpop",
             "rate_limits",
@@ -664,10 +663,6 @@ apps:
             (
                 "APPS__SHOP__PROVIDER__LOGOUT__",
                 "/$defs/ProviderLogout/properties",
-            ),
-            (
-                "APPS__SHOP__PROVIDER__REQUEST_OBJECT__",
-                "/$defs/RequestObject/properties",
             ),
             ("APPS__SHOP__PROVIDER__DPOP__", "/$defs/Dpop/properties"),
             ("APPS__SHOP__SESSION__", "/$defs/Session/properties"),

@@ -23,7 +23,7 @@ pub(crate) use log::{Format, Log};
 pub(crate) use session::Session;
 pub(crate) use token::{RouteToken, TokenExchange};
 
-use super::authorization::{Claims, ProfileSetting, PushedRequests, RequestObject, ResponseMode};
+use super::authorization::{Claims, ProfileSetting, PushedRequests, RequestObjectSetting, ResponseMode};
 use super::client_auth::ClientAuthSetting;
 use super::schema_dpop::DpopSetting;
 use super::schema_tls::{Certificate, HstsSetting, TlsSetting};
@@ -272,8 +272,8 @@ pub(crate) struct Provider {
     #[serde(default)]
     pub(crate) logout: ProviderLogout,
     /// Whether the ID token of a refresh may have another `auth_time` than the first (OpenID Connect
-    /// Core §12.2 forbids it), for providers that send such: it then counts as not sent, and the first
-    /// stays. Default: `false`, unless `preset` says otherwise.
+    /// Core §12.2 forbids it), for providers that send such: its `auth_time`, `acr` and `amr` then count
+    /// as not sent, and those of the sign-in stay. Default: `false`, unless `preset` says otherwise.
     pub(crate) auth_time_may_change: Option<bool>,
     /// Whether a front-channel logout may lack `iss` (OpenID Connect Front-Channel Logout 1.0 §3 has it
     /// beside `sid`), for providers that leave it out. Default: `false`, unless `preset` says otherwise.
@@ -281,8 +281,9 @@ pub(crate) struct Provider {
     /// Whether authorization requests are pushed to the provider before the browser goes there (RFC 9126).
     #[schemars(extend("default" = PushedRequests::default().as_str()))]
     pub(crate) pushed_authorization_requests: Option<PushedRequests>,
-    /// Signs authorization requests (RFC 9101) with this key. Default: they are not signed.
-    pub(crate) request_object: Option<RequestObject>,
+    /// Signs authorization requests (RFC 9101) with this key, or, with `true`, with that of `client_auth:
+    /// {method: private_key_jwt}`. Default: they are not signed.
+    pub(crate) request_object: Option<RequestObjectSetting>,
     /// How the authorization response comes back. An answer that comes in another way is refused.
     #[schemars(extend("default" = ResponseMode::default().as_str()))]
     pub(crate) response_mode: Option<ResponseMode>,

@@ -9,7 +9,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::check::Problems;
-use super::{Callback, PrivateKeyPem};
+use super::{Callback, ClientAuth, PrivateKeyPem};
 use crate::oauth::{SigningKey, SigningKeyError};
 
 /// How authorization requests are made, as written.
@@ -19,6 +19,8 @@ pub struct AuthorizationConfig {
     pub pushed_authorization_requests: Option<String>,
     /// Signs requests; default: they are not signed.
     pub request_object: Option<RequestObjectConfig>,
+    /// Signs them with the key of `private_key_jwt`, in place of one of their own.
+    pub signed_by_client_key: bool,
     /// How answers come back: `query` (default), `jwt`, `query.jwt` or `form_post`.
     pub response_mode: Option<String>,
     /// The `claims` parameter: an object with `userinfo`, `id_token` or both.
@@ -34,7 +36,7 @@ pub struct RequestObjectConfig {
     pub key: PrivateKeyPem,
     /// The algorithm; default: the one that the kind of key suggests.
     pub algorithm: Option<String>,
-    /// The key's id at the provider.
+    /// The key's id at the provider; default: its thumbprint (RFC 7638).
     pub kid: Option<String>,
 }
 
@@ -164,10 +166,25 @@ pub(super) fn check_response_mode(mode: ResponseMode, callback: &Callback, probl
     }
 }
 
+/// The key that proves who this client is signs its requests as well.
+pub(super) fn check_client_key(auth: &ClientAuth, problems: &mut Problems) -> Option<SigningKey> {
+    match auth {
+        ClientAuth::PrivateKeyJwt(jwt) => Some(jwt.key.clone()),
+        ClientAuth::Secret(..) | ClientAuth::Tls(_) | ClientAuth::AssertionFile(_) => {
+            problems.add(
+                &["provider", "request_object"],
+                "only `client_auth: {method: private_key_jwt}` has a key that could sign requests too",
+                "request_object: {key: {file: request-object.pem}}",
+            );
+            None
+        }
+    }
+}
+
 fn check_request_object(written: &RequestObjectConfig, problems: &mut Problems) -> Option<SigningKey> {
     let (algorithm, kid) = (written.algorithm.as_deref(), written.kid.as_deref());
     let error = match SigningKey::from_pem(written.key.pem().as_bytes(), algorithm, kid) {
-        Ok(key) => return Some(key),
+        Ok(key) => return Some(key.identified()),
         Err(error) => error,
     };
     let (name, hint) = match error {
@@ -248,7 +265,7 @@ mod tests {
 
     use super::*;
     use crate::config::testing::{checked, config};
-    use crate::config::{ApplicationConfig, ProviderConfig};
+    use crate::config::{ApplicationConfig, ClientAuthConfig, PrivateKeyJwtConfig, ProviderConfig};
 
     fn places(change: impl FnOnce(&mut ProviderConfig)) -> Vec<String> {
         let mut config = config();
@@ -362,6 +379,76 @@ mod tests {
                 provider.allowed_parameters = vec![name.to_owned()];
             });
             assert_eq!(allowed, ["provider.allowed_parameters.0"]);
+        }
+    }
+
+    #[test]
+    fn a_key_has_an_id_and_may_be_the_one_that_proves_who_we_are() {
+        let key = || PrivateKeyPem::new(crate::oauth::testing::one_private_key_pem());
+        let signing = |kid: Option<&str>| RequestObjectConfig {
+            key: key(),
+            algorithm: None,
+            kid: kid.map(str::to_owned),
+        };
+        let key_of = |change: &dyn Fn(&mut ProviderConfig)| {
+            let mut config = config();
+            change(config.provider.as_mut().expect("an agent"));
+            let provider = checked(config).provider.expect("an agent");
+            let key = provider.authorization.request_object.clone();
+            key.expect("requests are signed")
+        };
+        let own = key_of(&|provider| provider.authorization.request_object = Some(signing(None)));
+        assert_eq!(own.kid(), Some(own.thumbprint().as_str()));
+        let named = key_of(&|provider| provider.authorization.request_object = Some(signing(Some("k1"))));
+        assert_eq!(named.kid(), Some("k1"));
+        let with_key = |provider: &mut ProviderConfig| {
+            provider.client_secret = None;
+            provider.client_auth = ClientAuthConfig::PrivateKeyJwt(PrivateKeyJwtConfig {
+                key: key(),
+                algorithm: None,
+                kid: Some("k2".to_owned()),
+                audience: None,
+            });
+            provider.authorization.signed_by_client_key = true;
+        };
+        assert_eq!(key_of(&with_key).kid(), Some("k2"));
+        // a client secret signs nothing that others verify
+        let found = places(|provider| provider.authorization.signed_by_client_key = true);
+        assert_eq!(found, ["provider.request_object"]);
+    }
+
+    #[test]
+    fn nothing_that_is_signed_is_addressed_to_the_template_of_many_tenants() {
+        let key = || PrivateKeyPem::new(crate::oauth::testing::one_private_key_pem());
+        let signing = |provider: &mut ProviderConfig| {
+            provider.authorization.request_object = Some(RequestObjectConfig {
+                key: key(),
+                algorithm: None,
+                kid: None,
+            });
+        };
+        let asserting = |audience: Option<&'static str>| {
+            move |provider: &mut ProviderConfig| {
+                provider.client_secret = None;
+                provider.client_auth = ClientAuthConfig::PrivateKeyJwt(PrivateKeyJwtConfig {
+                    key: key(),
+                    algorithm: None,
+                    kid: None,
+                    audience: audience.map(str::to_owned),
+                });
+            }
+        };
+        let of = |change: &dyn Fn(&mut ProviderConfig)| {
+            places(|provider| {
+                provider.issuer = "https://login.example.com/common/v2.0".to_owned();
+                provider.habits.danger_any_tenant = true;
+                change(provider);
+            })
+        };
+        assert_eq!(of(&signing), ["provider.request_object"]);
+        assert_eq!(of(&asserting(Some("issuer"))), ["provider.client_auth.audience"]);
+        for audience in [None, Some("token_endpoint")] {
+            assert!(of(&asserting(audience)).is_empty(), "{audience:?}");
         }
     }
 

@@ -6,12 +6,12 @@
 use url::Url;
 
 use super::addresses::is_plain;
-use super::authorization::check_authorization;
+use super::authorization::{check_authorization, check_client_key};
 use super::check::{Insecure, Problems, check_deadline};
 use super::client_auth::{self, check_client_auth};
 use super::habits::{check_habits, check_preset};
 use super::profile;
-use super::{Authorization, PrivateKeyPem, Provider, ProviderConfig, defaults};
+use super::{Authorization, ClientAuthConfig, PrivateKeyPem, Provider, ProviderConfig, defaults};
 use crate::oauth::DecryptionKey;
 use crate::oauth::authorization::{is_protocol_parameter, is_scope_token};
 use crate::oauth::jwe::MAX_KEYS;
@@ -65,6 +65,8 @@ pub(super) fn check_provider(mut written: ProviderConfig, problems: &mut Problem
             "client_id: shop",
         );
     }
+    let names_issuer = matches!(&written.client_auth, ClientAuthConfig::PrivateKeyJwt(jwt)
+        if jwt.audience.as_deref() == Some("issuer"));
     let client_auth = check_client_auth(
         client_auth::Written {
             client_secret: written.client_secret,
@@ -76,6 +78,12 @@ pub(super) fn check_provider(mut written: ProviderConfig, problems: &mut Problem
     );
     let scopes = check_scopes(written.scopes, problems);
     let mut authorization = check_authorization(&written.authorization, problems);
+    if let Some(auth) = client_auth
+        .as_ref()
+        .filter(|_| written.authorization.signed_by_client_key)
+    {
+        authorization.request_object = check_client_key(auth, problems);
+    }
     if let Some(client_auth) = &client_auth {
         profile::check(profile, client_auth, &mut authorization, problems);
     }
@@ -100,6 +108,9 @@ pub(super) fn check_provider(mut written: ProviderConfig, problems: &mut Problem
         problems,
     );
     let habits = check_habits(written.habits, preset, &written.issuer, problems);
+    if habits.tenants.is_some() {
+        check_addressed(names_issuer, &authorization, problems);
+    }
     let dpop = check_dpop(written.dpop.as_deref(), problems);
     let id_token_decryption_keys = check_decryption_keys(&written.id_token_decryption_keys, problems);
     let userinfo = check_userinfo(written.userinfo.as_deref(), problems);
@@ -123,6 +134,25 @@ pub(super) fn check_provider(mut written: ProviderConfig, problems: &mut Problem
         id_token_decryption_keys,
         userinfo,
     })
+}
+
+/// Where one issuer stands for many tenants, none is called what its metadata say: nothing that is
+/// signed can be addressed to it.
+fn check_addressed(assertions: bool, authorization: &Authorization, problems: &mut Problems) {
+    if assertions {
+        problems.add(
+            &["provider", "client_auth", "audience"],
+            "an issuer of many tenants has no name that an assertion could be addressed to",
+            "audience: token_endpoint",
+        );
+    }
+    if authorization.request_object.is_some() {
+        problems.add(
+            &["provider", "request_object"],
+            "an issuer of many tenants has no name that a signed request could be addressed to",
+            "remove `request_object`, or write the issuer of one tenant",
+        );
+    }
 }
 
 fn check_dpop(written: Option<&str>, problems: &mut Problems) -> Option<DpopAlgorithm> {

@@ -114,6 +114,14 @@ const MICROSOFT: [&str; 3] = [
 ];
 
 #[cfg(test)]
+impl Tenants {
+    /// All tenants behind this issuer.
+    pub(crate) fn any(issuer: &str) -> Self {
+        Self::behind(issuer, None).expect("an issuer of tenants")
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -81,6 +81,7 @@ pub struct Redemption {
 }
 
 /// Where the memory leads.
+#[expect(clippy::large_enum_variant, reason = "one for each refresh, and moved once")]
 pub enum Follow {
     /// Look up the next key.
     Again(Refresh),

@@ -209,8 +209,9 @@ fn assertion_claims(audience: AssertionAudience, provider: &Provider, context: &
         "sub": id,
         // one string: a provider that is asked in a list may find itself in somebody else's
         "aud": match audience {
-            AssertionAudience::Issuer => metadata.issuer.as_str(),
-            AssertionAudience::TokenEndpoint => metadata.token_endpoint.as_str(),
+            AssertionAudience::Issuer if metadata.tenants.is_none() => metadata.issuer.as_str(),
+            // of many tenants the issuer is a template, which nobody is called
+            AssertionAudience::Issuer | AssertionAudience::TokenEndpoint => metadata.token_endpoint.as_str(),
         },
         "jti": random_text::<16>(context.rng),
         "iat": context.now.0,
@@ -579,6 +580,22 @@ mod tests {
                 set.candidates(None, algorithm)[0].verifies(algorithm, message.as_bytes(), &signature),
                 "{alg}"
             );
+        }
+    }
+
+    #[test]
+    fn an_assertion_for_a_provider_of_many_tenants_is_never_addressed_to_their_template() {
+        let tenants = crate::config::Tenants::any("https://login.example.com/common/v2.0");
+        let mut provider = provider();
+        for audience in [AssertionAudience::Issuer, AssertionAudience::TokenEndpoint] {
+            let jwt = private_key("ES256", None, audience);
+            provider.client_auth = ClientAuth::PrivateKeyJwt(Box::new(jwt));
+            let metadata = metadata().for_tenants(Some(tenants.clone()));
+            let endpoint = metadata.token_endpoint.clone();
+            let request = with_context(metadata, |context| {
+                post(&endpoint, &[("grant_type", "x")], &provider, context).unwrap()
+            });
+            assert_eq!(assertion(&request).1["aud"], endpoint.as_str());
         }
     }
 
