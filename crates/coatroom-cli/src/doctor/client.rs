@@ -6,9 +6,10 @@
 
 use coatroom::clock::{Clock as _, SystemClock, SystemRng};
 use coatroom::provider::Provider;
+use coatroom_core::config::{self, ClientAuth};
 use coatroom_core::flow::{ClientVerdict, RedirectVerdict};
 use coatroom_core::handler::Handler;
-use coatroom_core::oauth::ProviderSnapshot;
+use coatroom_core::oauth::{Metadata, ProviderSnapshot, pushed_refusal, refused_credentials};
 use coatroom_core::step::Context;
 use tokio::time::timeout;
 
@@ -22,13 +23,14 @@ pub(super) async fn examine(
     client: &Provider,
     handler: &Handler,
     snapshot: &ProviderSnapshot,
+    provider: &config::Provider,
 ) {
     let (of_client, of_redirect) = tokio::join!(
         authentication(client, handler, snapshot),
         redirect(client, handler, snapshot)
     );
     match of_client {
-        Ok(verdict) => said_of_client(sheet, verdict),
+        Ok(verdict) => said_of_client(sheet, verdict, &Method::of(provider, &snapshot.metadata)),
         Err((found, todo)) => sheet.failed("client", found, todo),
     }
     match of_redirect {
@@ -38,7 +40,35 @@ pub(super) async fn examine(
 }
 
 /// What was found, and what to do.
-type Trouble = (String, &'static str);
+type Trouble = (String, String);
+
+/// How this client authenticates, in words.
+struct Method {
+    /// What is right where it is taken.
+    known: String,
+    refused: &'static str,
+    todo: String,
+}
+
+impl Method {
+    fn of(provider: &config::Provider, metadata: &Metadata) -> Self {
+        let (refused, look_at) = refused_credentials(provider, metadata);
+        let (known, todo) = match (&provider.client_auth, provider.client_auth.name()) {
+            (ClientAuth::Secret(..), _) => (
+                "its secret and method are right".to_owned(),
+                "compare `provider.client_id` with the provider's console, make a new secret there and put it where \
+                 `provider.client_secret` reads it; if both are right, set `provider.client_auth` to the method that is \
+                 chosen there"
+                    .to_owned(),
+            ),
+            (_, name) => (
+                format!("takes {}", name.unwrap_or("the assertion in the file of `client_auth`")),
+                format!("in `provider`: {look_at}"),
+            ),
+        };
+        Self { known, refused, todo }
+    }
+}
 
 async fn authentication(
     client: &Provider,
@@ -56,8 +86,11 @@ async fn authentication(
     };
     match outcome {
         Ok(Ok(verdict)) => Ok(verdict),
-        Ok(Err(error)) => Err((error.to_string(), "see `provider.client_auth`")),
-        Err(_) => Err(("the token endpoint did not answer in time".to_owned(), AWAY)),
+        Ok(Err(error)) => Err((error.to_string(), "see `provider.client_auth`".to_owned())),
+        Err(_) => Err((
+            "the token endpoint did not answer in time".to_owned(),
+            AWAY.to_owned(),
+        )),
     }
 }
 
@@ -78,30 +111,74 @@ async fn redirect(
     let url = match outcome {
         Ok(Ok(url)) => url,
         Ok(Err(error)) => {
-            let todo = "see `provider.parameters` and `provider.pushed_authorization_requests`";
+            let todo = match pushed_refusal(&error) {
+                Some(code) => of_pushed(code, &handler.registered_redirect_uri()),
+                None => "see `provider.parameters`, and what is said above of pushed requests, request objects and the \
+                         response mode"
+                    .to_owned(),
+            };
             return Err((error.to_string(), todo));
         }
-        Err(_) => return Err(("the pushed request got no answer in time".to_owned(), AWAY)),
+        Err(_) => {
+            let found = "the pushed request got no answer in time".to_owned();
+            return Err((found, AWAY.to_owned()));
+        }
     };
     let looked = look(client, get(url, "text/html")).await.map_err(|why| {
         let todo =
             "is the provider up? it is browsers that go there, so this may be a matter of this machine alone";
-        (format!("the authorization endpoint: {why}"), todo)
+        (format!("the authorization endpoint: {why}"), todo.to_owned())
     })?;
     let (status, location) = (looked.response.status, looked.location.as_deref());
-    Ok(handler.redirect_verdict(status, location, &looked.response.body))
+    let now = SystemClock.now();
+    Ok(handler.redirect_verdict(status, location, &looked.response.body, snapshot, now))
 }
 
-fn said_of_client(sheet: &Sheet, verdict: ClientVerdict) {
+/// What to do where a pushed request is refused (RFC 9126 §2.3): what else a page shows is said there.
+fn of_pushed(code: &str, uri: &str) -> String {
+    let register = format!("register exactly {} as redirect URI of this client", quoted(uri));
+    match code {
+        "invalid_client" => "see `client` above: this client is refused there as well".to_owned(),
+        "invalid_request" => format!(
+            "{register} at the provider, no slash more or less; if it is, see `provider.parameters` and the provider's log"
+        ),
+        "an unregistered error" => {
+            format!("{register} at the provider, if it is not; else see the provider's log")
+        }
+        "invalid_dpop_proof" | "use_dpop_nonce" => "see `provider.dpop`, and the clocks".to_owned(),
+        code => of_error(code).to_owned(),
+    }
+}
+
+/// What to do about a registered error of an authorization request.
+fn of_error(code: &str) -> &'static str {
+    match code {
+        "invalid_scope" => "correct `provider.scopes`, or allow them for this client there",
+        "unauthorized_client" => "allow the authorization code flow for this client at the provider",
+        "unsupported_response_type" => "allow `response_type=code` for this client at the provider",
+        "invalid_target" => "correct `provider.resource`, or `resource` in `provider.parameters`",
+        "invalid_request_object" | "request_not_supported" => {
+            "see `provider.request_object`: is the public half of its key registered for this client?"
+        }
+        _ => "see the provider's log for the reason",
+    }
+}
+
+fn said_of_client(sheet: &Sheet, verdict: ClientVerdict, method: &Method) {
     match verdict {
         ClientVerdict::Authenticated => {
-            sheet.good("client", "the provider knows it, and its secret and method are right");
+            sheet.good("client", format!("the provider knows it, and {}", method.known));
         }
         ClientVerdict::Refused => sheet.failed(
             "client",
-            "the provider refuses it: unknown `client_id`, wrong secret, or another method",
-            "compare `provider.client_id` with the provider's console, make a new secret there and put it where \
-             `provider.client_secret` reads it; if both are right, set `provider.client_auth` to the method that is chosen there",
+            format!("the provider refuses it: unknown `client_id`, or {}", method.refused),
+            method.todo.clone(),
+        ),
+        ClientVerdict::ProofRefused => sheet.failed(
+            "client",
+            "the provider refuses the proof of possession (DPoP), before it says anything of the client",
+            "set the clocks; set `provider.dpop.algorithm` to one that the provider takes, turn DPoP on for this client there, \
+             or remove `provider.dpop`",
         ),
         ClientVerdict::NotAllowed => sheet.failed(
             "client",
@@ -144,33 +221,11 @@ fn said_of_redirect(sheet: &Sheet, verdict: RedirectVerdict, uri: &str) {
     match verdict {
         RedirectVerdict::Registered => sheet.good("redirect URI", format!("{uri} is registered")),
         RedirectVerdict::RegisteredWithError(error) => {
-            let (what, todo) = match error {
-                Some("invalid_scope") => (
-                    "invalid_scope",
-                    "correct `provider.scopes`, or allow them for this client there",
-                ),
-                Some("unauthorized_client") => (
-                    "unauthorized_client",
-                    "allow the authorization code flow for this client at the provider",
-                ),
-                Some("unsupported_response_type") => (
-                    "unsupported_response_type",
-                    "allow `response_type=code` for this client at the provider",
-                ),
-                Some("invalid_target") => (
-                    "invalid_target",
-                    "correct `resource` in `provider.authorization_parameters`",
-                ),
-                Some(error) => (error, "see the provider's log for the reason"),
-                None => (
-                    "an error that is not registered",
-                    "see the provider's log for the reason",
-                ),
-            };
+            let what = error.unwrap_or("an error that is not registered");
             sheet.failed(
                 "redirect URI",
                 format!("{uri} is registered, but a sign-in would fail: {what}"),
-                todo,
+                of_error(what),
             );
         }
         RedirectVerdict::ErrorPage(status) => sheet.failed(
@@ -184,6 +239,11 @@ fn said_of_redirect(sheet: &Sheet, verdict: RedirectVerdict, uri: &str) {
             "redirect URI",
             format!("a redirect ({status}) to a page of the provider's: nobody can tell"),
             format!("see that {uri} is registered for this client at the provider; then try a sign-in"),
+        ),
+        RedirectVerdict::Unclear(why) => sheet.unclear(
+            "redirect URI",
+            format!("{why}: nobody can tell"),
+            "compare `provider.response_mode` with what the provider does for this client; then try a sign-in",
         ),
         RedirectVerdict::Unavailable(status) => {
             sheet.failed(
@@ -209,6 +269,7 @@ mod tests {
             (ClientVerdict::Refused, State::Failed),
             (ClientVerdict::NotAllowed, State::Failed),
             (ClientVerdict::NoCodes, State::Failed),
+            (ClientVerdict::ProofRefused, State::Failed),
             (ClientVerdict::Malformed, State::Unclear),
             (ClientVerdict::Forbidden, State::Unclear),
             (ClientVerdict::Success, State::Failed),
@@ -228,12 +289,18 @@ mod tests {
             ),
             (RedirectVerdict::ErrorPage(400), State::Failed),
             (RedirectVerdict::Elsewhere(302), State::Unclear),
+            (RedirectVerdict::Unclear("a page"), State::Unclear),
             (RedirectVerdict::Unavailable(503), State::Failed),
         ];
         let sheet = Sheet::new(None, "provider");
+        let method = Method {
+            known: String::new(),
+            refused: "its key",
+            todo: "another".to_owned(),
+        };
         clients
             .iter()
-            .for_each(|(verdict, _)| said_of_client(&sheet, *verdict));
+            .for_each(|(verdict, _)| said_of_client(&sheet, *verdict, &method));
         redirects
             .iter()
             .for_each(|(verdict, _)| said_of_redirect(&sheet, *verdict, "https://a.example/cb"));

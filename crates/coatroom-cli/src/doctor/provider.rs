@@ -81,7 +81,7 @@ async fn look_at(sheet: &Sheet, application: &Application, keys: &Keys) {
         }
     };
     match Handler::new(Arc::new(application.clone()), ring.clone()) {
-        Ok(handler) => client::examine(sheet, &client, &handler, &snapshot).await,
+        Ok(handler) => client::examine(sheet, &client, &handler, &snapshot, provider).await,
         Err(error) => sheet.failed("client", error.to_string(), "see `coatroom check`"),
     }
 }

@@ -13,15 +13,15 @@ use super::CANARY;
 use super::doctor_provider::{Answer, Scripted};
 
 /// What the doctor said of one folder.
-struct Said {
+pub(super) struct Said {
     checks: Vec<Value>,
     code: Option<i32>,
-    text: String,
+    pub(super) text: String,
 }
 
 impl Said {
     /// The findings of a check, as `state: found -> todo`.
-    fn of(&self, check: &str) -> String {
+    pub(super) fn of(&self, check: &str) -> String {
         let found = self.checks.iter().filter(|finding| finding["check"] == check);
         let lines: Vec<String> = found
             .map(|finding| {
@@ -43,14 +43,14 @@ impl Said {
 }
 
 /// A provider, and a folder with a configuration that names it.
-struct Rig {
-    provider: Scripted,
+pub(super) struct Rig {
+    pub(super) provider: Scripted,
     api: Scripted,
-    folder: tempfile::TempDir,
+    pub(super) folder: tempfile::TempDir,
 }
 
 impl Rig {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(Scripted::start())
     }
 
@@ -79,7 +79,7 @@ impl Rig {
     }
 
     /// The same, with other settings of the provider.
-    fn configure_with(&self, issuer: &str, settings: &str, more: &str) {
+    pub(super) fn configure_with(&self, issuer: &str, settings: &str, more: &str) {
         let api = &self.api.origin;
         let text = format!(
             "listen: 127.0.0.1:0\nadmin: 127.0.0.2:0\nkeys: [{{file: coatroom.key}}]\napps:\n  shop:\n    url: http://localhost:8080\n    \
@@ -93,7 +93,7 @@ impl Rig {
         doctor(self.folder.path(), arguments)
     }
 
-    fn examine(&self) -> Said {
+    pub(super) fn examine(&self) -> Said {
         let output = self.doctor(&["--json"]);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(!text.contains(CANARY), "{text}");

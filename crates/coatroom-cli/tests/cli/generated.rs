@@ -137,11 +137,6 @@ fn what_is_broken_in_shape_is_refused_by_the_schema_too() {
             "forward_auth: {listen: 127.0.0.1:1}\nkeys:",
         ),
         case(
-            "another setting of one",
-            "client_id: shop",
-            "client_id: shop, profile: fapi2",
-        ),
-        case(
             "a target of one",
             "{upstream: http://127.0.0.1:5000}",
             "{token: http://127.0.0.1:1}",

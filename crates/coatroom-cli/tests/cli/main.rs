@@ -21,6 +21,7 @@
 //! comparing it; the canary test then still applies.
 
 mod doctor;
+mod doctor_client;
 mod doctor_provider;
 mod documented;
 mod generated;

@@ -26,6 +26,7 @@ mod sessions;
 mod sizes;
 mod status;
 mod stored;
+mod verifying;
 mod visible;
 
 pub use answer::{AgentResponse, Effects, Extended, Refusal, Revocation, StoreWrite};

@@ -5,18 +5,23 @@
 //! request with `prompt=none` (OIDC Core §3.1.2.1). Nothing that a provider says is kept or shown:
 //! each answer becomes one of a few verdicts, and where it proves nothing the verdict says so.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use serde_json::Value;
 use url::Url;
 
+use crate::config::{Provider, ResponseMode};
 use crate::error::Error;
 use crate::flow::{AgentResponse, Input, Refusal};
 use crate::handler::Handler;
-use crate::oauth::pkce;
-use crate::oauth::token;
+use crate::oauth::authorization::AuthorizationResponse;
+use crate::oauth::{ProviderSnapshot, dpop, jarm, pkce, token};
 use crate::rng::random_text;
+use crate::seal::ProofKey;
 use crate::secret::Secret;
 use crate::step::{Context, ProviderResponse, Reply, Step};
+use crate::time::UnixTime;
 
 /// What the token endpoint made of this client and a code that nobody issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +34,8 @@ pub enum ClientVerdict {
     NotAllowed,
     /// `unsupported_grant_type`.
     NoCodes,
+    /// `invalid_dpop_proof`, or another nonce each time (RFC 9449 §5, §8): nothing is known of the client.
+    ProofRefused,
     /// `invalid_request`: most providers look at the client first, then at the request.
     Malformed,
     /// 403 without an OAuth error: something in front of the provider, or a policy of it.
@@ -53,6 +60,8 @@ pub enum RedirectVerdict {
     ErrorPage(u16),
     /// It leads somewhere else, to its own pages: nobody can tell. The status.
     Elsewhere(u16),
+    /// It comes back in a way that proves nothing; why, in our own words.
+    Unclear(&'static str),
     /// 429 or 5xx. The status.
     Unavailable(u16),
 }
@@ -68,17 +77,13 @@ impl Handler {
         self.agent_url("logout/callback")
     }
 
-    /// Redeems a code that nobody issued, authenticated as this client is.
+    /// Redeems a code that nobody issued, authenticated as this client is, and with a proof of a key that
+    /// is thrown away where sessions have one.
     ///
     /// # Errors
     /// [`Error::Provider`] when this client cannot authenticate with what the metadata offers.
     pub fn try_client(&self, context: &mut Context<'_>) -> Result<Step<ClientVerdict>, Error> {
-        let code = Secret::new(random_text::<24>(context.rng));
-        let verifier = pkce::verifier(context.rng);
-        let request = token::code_request(&code, &self.redirect_uri(), &verifier, &self.provider, context)?;
-        Ok(Step::send(request, |reply, _| {
-            Ok(Step::Done(client_verdict(&reply)))
-        }))
+        redeem_nothing(self.redirect_uri(), Arc::clone(&self.provider), context)
     }
 
     /// The authorization request of a sign-in that must not show anything (`prompt=none`). No cookie
@@ -108,15 +113,46 @@ impl Handler {
         })
     }
 
-    /// What an answer to [`try_redirect`](Self::try_redirect) says.
+    /// What an answer to [`try_redirect`](Self::try_redirect) says, with what is known of the provider.
     pub fn redirect_verdict(
         &self,
         status: StatusCode,
         location: Option<&str>,
         body: &[u8],
+        known: &ProviderSnapshot,
+        now: UnixTime,
     ) -> RedirectVerdict {
-        redirect_verdict(&self.redirect_uri(), status, location, body)
+        let (provider, mode) = (&self.provider, self.provider.authorization.response_mode);
+        let open = |signed: &str| {
+            let (signed, client_id) = (Secret::new(signed), &provider.client_id);
+            jarm::verify(
+                &signed,
+                client_id,
+                provider.leeway,
+                &known.keys,
+                &known.metadata,
+                now,
+            )
+            .ok()
+        };
+        redirect_verdict(&self.redirect_uri(), mode, status, location, body, open)
     }
+}
+
+fn redeem_nothing(
+    redirect_uri: String,
+    provider: Arc<Provider>,
+    context: &mut Context<'_>,
+) -> Result<Step<ClientVerdict>, Error> {
+    let code = Secret::new(random_text::<24>(context.rng));
+    let verifier = pkce::verifier(context.rng);
+    let key = provider.dpop.map(ProofKey::generate).transpose()?;
+    let request = move |context: &mut Context<'_>| {
+        token::code_request(&code, &redirect_uri, &verifier, &provider, context)
+    };
+    dpop::converse(key.as_ref(), context, request, |reply, _| {
+        Ok(Step::Done(client_verdict(&reply)))
+    })
 }
 
 fn client_verdict(reply: &Reply) -> ClientVerdict {
@@ -145,6 +181,7 @@ fn client_verdict_of(response: &ProviderResponse) -> ClientVerdict {
         Some("invalid_client") => ClientVerdict::Refused,
         Some("unauthorized_client") => ClientVerdict::NotAllowed,
         Some("unsupported_grant_type") => ClientVerdict::NoCodes,
+        Some("invalid_dpop_proof" | "use_dpop_nonce") => ClientVerdict::ProofRefused,
         Some("invalid_request") => ClientVerdict::Malformed,
         _ if status == StatusCode::UNAUTHORIZED => ClientVerdict::Refused,
         None if status == StatusCode::FORBIDDEN => ClientVerdict::Forbidden,
@@ -154,25 +191,30 @@ fn client_verdict_of(response: &ProviderResponse) -> ClientVerdict {
 
 fn redirect_verdict(
     redirect_uri: &str,
+    mode: ResponseMode,
     status: StatusCode,
     location: Option<&str>,
     body: &[u8],
+    open: impl FnOnce(&str) -> Option<AuthorizationResponse>,
 ) -> RedirectVerdict {
     let number = status.as_u16();
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
         return RedirectVerdict::Unavailable(number);
     }
     if !status.is_redirection() {
-        // `response_mode=form_post`: a page that posts there; an error page shows the URI at most
+        // what `response_mode=form_post` is answered with: a page that posts there; an error page shows the URI at most
         let posts = [
             format!("action=\"{redirect_uri}\""),
             format!("action='{redirect_uri}'"),
         ];
         let is_form = std::str::from_utf8(body)
             .is_ok_and(|page| posts.iter().any(|action| page.contains(action.as_str())));
-        return match is_form && status.is_success() {
-            true => RedirectVerdict::Registered,
-            false => RedirectVerdict::ErrorPage(number),
+        return match (is_form && status.is_success(), mode) {
+            (true, ResponseMode::FormPost) => RedirectVerdict::Registered,
+            (true, _) => {
+                RedirectVerdict::Unclear("a page with a form that leads there, which nobody asked for")
+            }
+            (false, _) => RedirectVerdict::ErrorPage(number),
         };
     }
     let Some(location) = location.and_then(|location| Url::parse(location).ok()) else {
@@ -185,12 +227,32 @@ fn redirect_verdict(
             false => RedirectVerdict::Elsewhere(number),
         };
     }
-    let error = location.query_pairs().find(|(name, _)| name == "error");
-    match error.as_ref().map(|(_, error)| &**error) {
-        // a code, or a JWT (JARM), which nobody opens here
-        None => RedirectVerdict::Registered,
-        Some(error) if NOBODY_IS_SIGNED_IN.contains(&error) => RedirectVerdict::Registered,
-        Some(error) => RedirectVerdict::RegisteredWithError(
+    let parameter = |wanted: &str| {
+        let mut pairs = location.query_pairs();
+        pairs.find_map(|(name, value)| (name == wanted).then_some(value))
+    };
+    let (error, signed) = (parameter("error"), parameter("response"));
+    if error.is_none() && (signed.is_some() || mode.is_signed()) {
+        return match signed
+            .filter(|_| mode.is_signed())
+            .and_then(|signed| open(&signed))
+        {
+            Some(AuthorizationResponse::Code { .. }) => RedirectVerdict::Registered,
+            Some(AuthorizationResponse::Refused { error, .. }) => error_verdict(error.unwrap_or_default()),
+            None => RedirectVerdict::Unclear(
+                "a redirect there, with an answer that `response_mode` is not about or \
+                                              whose signature cannot be verified",
+            ),
+        };
+    }
+    // else a code: somebody is signed in, whoever asks
+    error.map_or(RedirectVerdict::Registered, |error| error_verdict(&error))
+}
+
+fn error_verdict(error: &str) -> RedirectVerdict {
+    match error {
+        error if NOBODY_IS_SIGNED_IN.contains(&error) => RedirectVerdict::Registered,
+        error => RedirectVerdict::RegisteredWithError(
             REGISTERED_ERRORS
                 .into_iter()
                 .find(|registered| *registered == error),
@@ -234,11 +296,14 @@ const REGISTERED_ERRORS: [&str; 14] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::DpopAlgorithm;
+    use crate::oauth::testing::{metadata, provider, with_context};
 
     #[test]
     fn what_a_token_endpoint_says_of_a_code_that_nobody_issued() {
         use ClientVerdict::{
-            Authenticated, Forbidden, Malformed, NoCodes, NotAllowed, Refused, Success, Unavailable, Unclear,
+            Authenticated, Forbidden, Malformed, NoCodes, NotAllowed, ProofRefused, Refused, Success,
+            Unavailable, Unclear,
         };
         for (name, status, body, verdict) in [
             (
@@ -259,6 +324,13 @@ mod tests {
                 NotAllowed,
             ),
             ("no codes", 400, r#"{"error":"unsupported_grant_type"}"#, NoCodes),
+            ("a proof", 400, r#"{"error":"invalid_dpop_proof"}"#, ProofRefused),
+            (
+                "one more nonce",
+                401,
+                r#"{"error":"use_dpop_nonce"}"#,
+                ProofRefused,
+            ),
             ("a strict one", 400, r#"{"error":"invalid_request"}"#, Malformed),
             ("a firewall", 403, "<html>", Forbidden),
             ("Glewlwyd", 400, "", Unclear(400)),
@@ -288,7 +360,7 @@ mod tests {
 
     #[test]
     fn what_an_authorization_endpoint_says_of_a_redirect_uri() {
-        use RedirectVerdict::{Elsewhere, ErrorPage, Registered, RegisteredWithError, Unavailable};
+        use RedirectVerdict::{Elsewhere, ErrorPage, Registered, RegisteredWithError, Unavailable, Unclear};
         const URI: &str = "https://shop.example.com/auth/callback";
         let back = |query: &str| Some(format!("{URI}?{query}"));
         let to = |url: &str| Some(url.to_owned());
@@ -302,7 +374,7 @@ mod tests {
             ),
             ("consent", 303, back("error=consent_required"), "", Registered),
             ("a code", 302, back("code=x"), "", Registered),
-            ("a jwt", 302, back("response=x"), "", Registered),
+            ("a jwt", 302, back("response=x"), "", Unclear("")),
             (
                 "scope",
                 302,
@@ -355,13 +427,7 @@ mod tests {
                 ErrorPage(400),
             ),
             ("Entra", 200, None, "<html>AADSTS50011", ErrorPage(200)),
-            (
-                "form_post",
-                200,
-                None,
-                "<form method=post action=\"https://shop.example.com/auth/callback\">",
-                Registered,
-            ),
+            ("form_post", 200, None, FORM, Unclear("")),
             (
                 "shows it",
                 400,
@@ -372,8 +438,132 @@ mod tests {
             ("away", 502, None, "", Unavailable(502)),
         ] {
             let status = StatusCode::from_u16(status).expect("a status");
-            let came = redirect_verdict(URI, status, location.as_deref(), body.as_bytes());
-            assert_eq!(came, verdict, "{name}");
+            let (location, body) = (location.as_deref(), body.as_bytes());
+            let came = redirect_verdict(URI, ResponseMode::Query, status, location, body, |_| None);
+            assert_eq!(without_words(came), verdict, "{name}");
+        }
+    }
+
+    const FORM: &str = "<form method=post action=\"https://shop.example.com/auth/callback\">";
+
+    fn without_words(verdict: RedirectVerdict) -> RedirectVerdict {
+        match verdict {
+            RedirectVerdict::Unclear(why) => {
+                assert!(!why.is_empty());
+                RedirectVerdict::Unclear("")
+            }
+            other => other,
+        }
+    }
+
+    #[test]
+    fn an_answer_is_judged_in_the_way_that_it_was_asked_for() {
+        use RedirectVerdict::{Registered, RegisteredWithError, Unclear};
+        const URI: &str = "https://shop.example.com/auth/callback";
+        let refused = |error| {
+            let state = "s".to_owned();
+            Some(AuthorizationResponse::Refused {
+                error,
+                state,
+                iss: None,
+            })
+        };
+        let redirect = |query: &str| Some(format!("{URI}?{query}"));
+        for (name, mode, location, opened, verdict) in [
+            ("a form", ResponseMode::FormPost, None, None, Registered),
+            ("another form", ResponseMode::Jwt, None, None, Unclear("")),
+            (
+                "signed",
+                ResponseMode::Jwt,
+                redirect("response=x"),
+                refused(Some("login_required")),
+                Registered,
+            ),
+            (
+                "scope",
+                ResponseMode::QueryJwt,
+                redirect("response=x"),
+                refused(Some("invalid_scope")),
+                RegisteredWithError(Some("invalid_scope")),
+            ),
+            (
+                "its own",
+                ResponseMode::Jwt,
+                redirect("response=x"),
+                refused(None),
+                RegisteredWithError(None),
+            ),
+            (
+                "by nobody",
+                ResponseMode::Jwt,
+                redirect("response=x"),
+                None,
+                Unclear(""),
+            ),
+            (
+                "not signed",
+                ResponseMode::Jwt,
+                redirect("code=x"),
+                None,
+                Unclear(""),
+            ),
+            (
+                "nobody asked",
+                ResponseMode::Query,
+                redirect("response=x"),
+                refused(Some("login_required")),
+                Unclear(""),
+            ),
+        ] {
+            let status = if location.is_some() {
+                StatusCode::FOUND
+            } else {
+                StatusCode::OK
+            };
+            let body = FORM.as_bytes();
+            let came = redirect_verdict(URI, mode, status, location.as_deref(), body, |_| opened);
+            assert_eq!(without_words(came), verdict, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_client_whose_tokens_are_bound_is_tried_with_a_proof_and_once_more_with_a_nonce() {
+        let bound = Provider {
+            dpop: Some(DpopAlgorithm::Es256),
+            ..provider()
+        };
+        for (name, provider, proofs) in [("bound", bound, 1), ("bearer", provider(), 0)] {
+            let answer = |error: &str| {
+                Reply::Response(ProviderResponse {
+                    status: StatusCode::BAD_REQUEST,
+                    content_type: None,
+                    dpop_nonce: Some("n-1".to_owned()),
+                    body: format!(r#"{{"error":"{error}"}}"#).into_bytes().into(),
+                })
+            };
+            let verdict = with_context(metadata(), |context| {
+                let mut step =
+                    redeem_nothing("https://a.example/cb".to_owned(), Arc::new(provider), context)?;
+                for error in ["use_dpop_nonce", "invalid_grant"] {
+                    step = match step {
+                        Step::Send(request, rest) => {
+                            let sent = request.headers.iter().filter(|(name, _)| *name == dpop::DPOP);
+                            assert_eq!(sent.count(), proofs, "{name}");
+                            rest.resume(answer(error), context)?
+                        }
+                        other => other,
+                    };
+                }
+                Ok::<_, Error>(match step {
+                    Step::Done(verdict) => verdict,
+                    Step::Send(..) | Step::FetchKeys(_) => panic!("{name}: twice is enough"),
+                })
+            });
+            let expected = match proofs {
+                1 => ClientVerdict::Authenticated,
+                _ => ClientVerdict::ProofRefused,
+            };
+            assert!(verdict.is_ok_and(|verdict| verdict == expected), "{name}");
         }
     }
 }

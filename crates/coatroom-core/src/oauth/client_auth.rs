@@ -151,6 +151,15 @@ pub(crate) fn refused(provider: &Provider, metadata: &Metadata) -> &'static str 
     }
 }
 
+/// What it means that the provider does not take the credentials: how they were used, and what to look
+/// at, as far as there is something to say of either.
+pub fn refused_credentials(provider: &Provider, metadata: &Metadata) -> (&'static str, &'static str) {
+    let text = refused(provider, metadata);
+    let text = text.strip_prefix("invalid_client: ").unwrap_or(text);
+    text.split_once("; ")
+        .unwrap_or(("the credentials are refused", text))
+}
+
 /// Why a file holds no client assertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AssertionProblem {

@@ -33,11 +33,12 @@ pub(crate) mod userinfo;
 
 use std::sync::Arc;
 
-pub use client_auth::{AssertionProblem, MAX_ASSERTION, read_client_assertion};
+pub use client_auth::{AssertionProblem, MAX_ASSERTION, read_client_assertion, refused_credentials};
 pub use jwe::{DecryptionKey, DecryptionKeyError};
 pub use jwk::JwkSet;
 pub use jws::{SigningKey, SigningKeyError};
 pub use metadata::Metadata;
+pub use par::pushed_refusal;
 use url::Url;
 
 use crate::secret::Secret;

@@ -121,12 +121,20 @@ fn refusal(status: StatusCode, body: &[u8]) -> Error {
                 known.copied()
             });
             let known = known.unwrap_or("an unregistered error");
-            Error::Provider(format!("{WHAT}: the provider refused the request: {known}"))
+            Error::Provider(format!("{WHAT}{REFUSED}{known}"))
         }
         None if status == StatusCode::UNAUTHORIZED => unusable(
             "status 401 without a json `error`; check `client_id`, `client_secret` and `client_auth`",
         ),
         None => unusable("status 4xx without a json `error`"),
+    }
+}
+
+/// The code by which the provider refused a pushed request, where that is what an error is about.
+pub fn pushed_refusal(error: &Error) -> Option<&str> {
+    match error {
+        Error::Provider(text) => text.strip_prefix(WHAT)?.strip_prefix(REFUSED),
+        _ => None,
     }
 }
 
@@ -142,6 +150,9 @@ fn unavailable(why: &str) -> Error {
 }
 
 const WHAT: &str = "pushed authorization request";
+
+/// What stands between that and a code.
+const REFUSED: &str = ": the provider refused the request: ";
 
 /// The longest `request_uri`, in bytes.
 const MAX_REQUEST_URI: usize = 512;

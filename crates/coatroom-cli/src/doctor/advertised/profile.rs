@@ -209,6 +209,14 @@ mod tests {
 
     type Change = fn(&mut ProviderConfig);
 
+    /// Its name, the settings, the members of the document, and what is not good.
+    type Case = (
+        &'static str,
+        Change,
+        Vec<(&'static str, Value)>,
+        &'static [(&'static str, State)],
+    );
+
     fn key() -> PrivateKeyPem {
         PrivateKeyPem::new(KeyPair::generate().expect("a key").serialize_pem())
     }
@@ -257,7 +265,7 @@ mod tests {
         let bare: Change = |_| {};
         let jwt: Change = |config| mode(config, "jwt");
         let es256: Change = |config| config.dpop = Some("ES256".to_owned());
-        let cases: Vec<(&str, Change, Vec<(&str, Value)>, &[(&str, State)])> = vec![
+        let cases: Vec<Case> = vec![
             (
                 "pushed by itself",
                 bare,
