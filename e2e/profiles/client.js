@@ -30,7 +30,7 @@ export class Client {
   constructor({ issuer, url, settings, route = {}, other = {}, keys }) {
     Object.assign(this, { issuer, settings, route, other, keys, redirectUri: `${url}/auth/callback` });
     const { profile = '', client_auth: auth = {} } = settings;
-    this.auth = typeof auth === 'string' ? { method: `client_secret_${auth}` } : { method: 'client_secret_basic', ...auth };
+    this.auth = typeof auth === 'string' ? { method: auth.startsWith('client_secret_') ? auth : `client_secret_${auth}` } : { method: 'client_secret_basic', ...auth };
     this.pushes = settings.pushed_authorization_requests === 'required' || profile.startsWith('fapi2');
     this.signsRequests = Boolean(settings.request_object);
     this.responseMode = settings.response_mode ?? (profile === 'fapi2-message-signing' ? 'jwt' : undefined);

@@ -173,7 +173,6 @@ export const PROFILES = [
   },
   {
     name: 'encrypted ID tokens',
-    needs: 'id_token_decryption_keys',
     demands: 'nothing; ID tokens are encrypted to the client (RFC 7516)',
     setup: {
       client: { id_token_encrypted_response_alg: 'RSA-OAEP-256', id_token_encrypted_response_enc: 'A256GCM' },
@@ -205,7 +204,7 @@ export const PROFILES = [
       features: { ...dpopFeature(), ...fapiFeature() },
       provider: { resources: ES256_RESOURCE },
     },
-    settings: (files) => ({ ca: { file: files.ca }, profile: 'fapi2', client_auth: privateKeyJwt(files) }),
+    settings: (files) => ({ ca: { file: files.ca }, profile: 'fapi2', client_auth: privateKeyJwt(files), dpop: true }),
     token: { ...JWT, kind: 'dpop' },
   },
   {
@@ -240,14 +239,13 @@ export const PROFILES = [
       provider: { resources: ES256_RESOURCE },
     },
     settings: (files) => ({
-      ca: { file: files.ca }, profile: 'fapi2-message-signing', client_auth: privateKeyJwt(files),
+      ca: { file: files.ca }, profile: 'fapi2-message-signing', client_auth: privateKeyJwt(files), request_object: true, dpop: true,
     }),
     callback: ['response'],
     token: { ...JWT, kind: 'dpop' },
   },
   {
     name: 'signed userinfo',
-    needs: 'userinfo: always',
     demands: 'nothing; claims come from userinfo alone, as a signed JWT',
     setup: {
       client: { userinfo_signed_response_alg: 'ES256' },

@@ -90,6 +90,7 @@ fn secrets_are_exposed_in_few_places() {
         ("flow/logout.rs", "the state of the logout request"),
         ("flow/refresh.rs", "a keyed digest"),
         ("flow/status.rs", "the claims of the sealed ID token"),
+        ("flow/verifying.rs", "the nonce, to be compared"),
         ("headers.rs", "the Authorization header"),
         ("oauth/authorization.rs", "parsing what came in"),
         ("oauth/client_auth.rs", "client authentication"),
