@@ -74,6 +74,8 @@ export class ProfileRig extends Rig {
     // A secret beside another way to authenticate is a mistake.
     const method = this.settings.client_auth?.method;
     if (method && method !== 'client_secret_jwt') delete base.client_secret;
+    // The profile decides how requests are made.
+    delete base.pushed_authorization_requests;
     return { ...base, scopes: ['openid', 'profile', 'orders:read'], ...this.settings };
   }
 

@@ -166,6 +166,8 @@ export class Rig {
       client_id: CLIENT_ID,
       client_secret: { env: 'SHOP_CLIENT_SECRET' },
       scopes: ['openid', 'profile'],
+      // many tests read the authorization request in the address; what is pushed has its own
+      pushed_authorization_requests: 'never',
     };
   }
 

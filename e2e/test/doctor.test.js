@@ -28,8 +28,7 @@ scenario('the doctor finds nothing at a real provider where nothing is wrong, an
   assert.equal(wrongSecret.code, 1);
   assert.equal(wrongSecret.of('client').state, 'failed', wrongSecret.text);
   assert.match(wrongSecret.of('client').todo, /provider\.client_secret/);
-  // this provider has requests pushed, so it knows nothing of the redirect URI from somebody it does not know
-  assert.match(wrongSecret.of('redirect URI').todo, /see `client`/, wrongSecret.text);
+  assert.equal(wrongSecret.of('redirect URI').state, 'good', wrongSecret.text);
 
   const elsewhere = await doctor(rig, { change: (text) => text.replaceAll(rig.url, 'http://localhost:1') });
   assert.equal(elsewhere.code, 1);
