@@ -27,7 +27,9 @@ export type ServerErrorCode =
   | "csrf_rejected"
   /** 403: this page's origin is not in the setting `origins`. */
   | "origin_not_allowed"
-  /** 403: reserved for later versions. */
+  /** 401: the route demands a stronger or a more recent sign-in, see {@link StepUpRequired}. */
+  | "insufficient_user_authentication"
+  /** 403: the route demands a claim that the user does not have, or scopes that were not granted. */
   | "forbidden"
   /** 404: no endpoint, route or file at this path. */
   | "not_found"
@@ -67,9 +69,7 @@ export type ClientErrorCode =
   /** The answer is none of Coatroom's: something in between answered, with `status`. */
   | "unexpected_answer"
   /** The user left for the provider and came back by the *back* button. */
-  | "came_back"
-  /** The API wants a better or a fresher authentication (RFC 9470), see {@link StepUpRequired}. */
-  | "insufficient_user_authentication";
+  | "came_back";
 
 /** What {@link CoatroomError.code} can be. A newer Coatroom may send more: have a `default`. */
 export type ErrorCode = ServerErrorCode | ClientErrorCode;
