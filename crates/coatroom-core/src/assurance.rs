@@ -11,6 +11,7 @@ use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{CborLen, Decode, Encode};
 use serde_json::{Map, Value};
 
+use crate::config::defaults;
 use crate::error::Error;
 use crate::seal::digest8;
 use crate::time::UnixTime;
@@ -169,9 +170,12 @@ impl Demands {
                 scope: wanted.scopes.join(" "),
             });
         }
+        // milliseconds, or a clock far ahead, would be recent for ever
+        let is_known = |at: &u64| UnixTime(*at) <= now.plus(MAX_AHEAD);
+        let auth_time = known.auth_time.filter(is_known).map(UnixTime);
         let lately = wanted
             .max_age
-            .is_none_or(|age| known.auth_time.is_some_and(|at| UnixTime(at).plus(age) >= now));
+            .is_none_or(|age| auth_time.is_some_and(|at| at.plus(age) >= now));
         match met & ACR != 0 && lately {
             true => Ok(()),
             false => Err(step_up()),
@@ -190,6 +194,9 @@ fn is_one_of(claim: &Value, values: &[String]) -> bool {
         Value::Null | Value::Object(_) => false,
     }
 }
+
+/// No clock that anybody trusts is further ahead.
+const MAX_AHEAD: Duration = defaults::MAX_LEEWAY;
 
 const ACR: u8 = 1;
 const SCOPES: u8 = 2;
@@ -262,6 +269,8 @@ mod tests {
             (age(300), at(301), "step-up"),
             (age(300), json!({}), "step-up"),
             (age(300), json!({"auth_time": "now"}), "step-up"),
+            (age(300), json!({"auth_time": NOW.0 + 60}), "passes"),
+            (age(300), json!({"auth_time": NOW.0 * 1000}), "step-up"),
             (scopes(&["orders"]), json!({}), "passes"),
             (scopes(&["orders", "openid"]), json!({}), "passes"),
             (scopes(&["order"]), json!({}), "scope"),

@@ -388,7 +388,11 @@ impl<'a, K: Opens> Proxy<'a, K> {
         }
         let until = live.token_until(api);
         if (until <= now || live.judged_by_others) && !live.just_renewed {
-            return Ok(Judged::Lookup(lookup(true)));
+            if live.is_renewable() {
+                return Ok(Judged::Lookup(lookup(true)));
+            }
+            // the session lives, and this API's token is over for good: that ends nothing else
+            return Err(NoToken::Refused.error(until, now));
         }
         let authorization = match api {
             None => live.authorization.clone(),

@@ -252,6 +252,7 @@ impl KnownSession {
             Known::Clear | Known::Ended(_) => return false,
         };
         (live.token_until(lookup.api()) <= now || live.judged_by_others)
+            && live.is_renewable()
             && live.ends_at > now
             && live.last_active.plus(live.idle) > now
     }
@@ -318,6 +319,11 @@ pub(crate) struct Live {
 impl Live {
     pub(crate) fn of_api(&self, api: ApiId) -> Option<&ApiCredential> {
         self.apis.iter().find(|credential| credential.api == api)
+    }
+
+    /// Whether new tokens can be had: without a refresh token there is no time to renew at.
+    pub(crate) fn is_renewable(&self) -> bool {
+        self.refresh_at != UnixTime(u64::MAX)
     }
 
     /// Until when calls pass with what is known: no longer than now where an API has nothing.

@@ -511,6 +511,21 @@ async fn without_a_refresh_token_an_exchange_is_all_there_is() {
 }
 
 #[tokio::test]
+async fn without_a_refresh_token_one_apis_end_is_not_the_sessions() {
+    let base = Rig::with(mixed).await;
+    base.provider.script().refresh = Rotation::Never;
+    base.provider.script().expires_in = Some(3600);
+    let storage = SessionStorage::Store(Box::new(store_settings()));
+    let rig = base.replica_with(storage, mixed);
+    let mut browser = rig.signed_in().await;
+    // beyond the time at which it would be worth asking again
+    rig.clock.advance(std::time::Duration::from_secs(301));
+    assert_eq!(refused(&rig, &mut browser, "/orders/1").await, "provider_error");
+    assert!(call(&rig, &mut browser, "/base/1").await.is_ok());
+    assert!(browser.is_signed_in().await);
+}
+
+#[tokio::test]
 async fn the_session_ends_with_its_own_refresh_token_only() {
     let rig = Rig::with(only_own).await;
     let mut browser = rig.signed_in().await;
