@@ -64,7 +64,7 @@ pub(crate) fn answer(outcome: Result<AgentResponse, Refusal>, reader: Reader) ->
     };
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, NO_STORE);
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::REFERRER_POLICY, NO_REFERRER);
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
@@ -100,6 +100,8 @@ pub(crate) fn error(error: &Error, reader: Reader) -> Response<Full<Bytes>> {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, content_type);
     headers.insert(header::CACHE_CONTROL, NO_STORE);
+    // the address may have a code in it (RFC 9700 §4.2.4)
+    headers.insert(header::REFERRER_POLICY, NO_REFERRER);
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
@@ -150,6 +152,7 @@ const EMPTY_PAGE: &[u8] = b"<!doctype html><html lang=\"en\"><meta charset=\"utf
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 #[cfg(test)]

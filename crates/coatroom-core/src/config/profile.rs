@@ -94,7 +94,7 @@ pub(super) fn fill(written: &mut ProviderConfig, problems: &mut Problems) -> Pro
 /// Whether this client can authenticate as the profile wants, and what signs its requests.
 pub(super) fn check(
     profile: Profile,
-    client_auth: &ClientAuth,
+    client_auth: &mut ClientAuth,
     authorization: &mut Authorization,
     problems: &mut Problems,
 ) {
@@ -118,6 +118,8 @@ pub(super) fn check(
                     "algorithm: ES256",
                 );
             }
+            // what every other provider may ask of an RSA key
+            jwt.rs256 = None;
             Some(&jwt.key)
         }
         ClientAuth::Tls(_) => None,
@@ -198,6 +200,18 @@ mod tests {
         };
         assert_eq!(provider.authorization.response_mode, ResponseMode::Jwt);
         assert!(provider.authorization.request_object.is_some());
+        for (profile, may_change) in [(Some("fapi2"), false), (None, true)] {
+            let rsa = checked(|provider| {
+                provider.profile = profile.map(str::to_owned);
+                with_key(provider, "PS256", None);
+            });
+            let auth = &rsa.unwrap_or_else(|places| panic!("{places:?}")).client_auth;
+            let ClientAuth::PrivateKeyJwt(jwt) = auth else {
+                panic!("a key")
+            };
+            assert_eq!(jwt.key.alg(), "PS256");
+            assert_eq!(jwt.rs256.is_some(), may_change, "{profile:?}");
+        }
         let Ok(plain) = checked(|provider| provider.profile = None) else {
             panic!("a key is enough")
         };

@@ -67,7 +67,7 @@ pub(super) fn check_provider(mut written: ProviderConfig, problems: &mut Problem
     }
     let names_issuer = matches!(&written.client_auth, ClientAuthConfig::PrivateKeyJwt(jwt)
         if jwt.audience.as_deref() == Some("issuer"));
-    let client_auth = check_client_auth(
+    let mut client_auth = check_client_auth(
         client_auth::Written {
             client_secret: written.client_secret,
             client_auth: written.client_auth,
@@ -84,7 +84,7 @@ pub(super) fn check_provider(mut written: ProviderConfig, problems: &mut Problem
     {
         authorization.request_object = check_client_key(auth, problems);
     }
-    if let Some(client_auth) = &client_auth {
+    if let Some(client_auth) = &mut client_auth {
         profile::check(profile, client_auth, &mut authorization, problems);
     }
     check_parameters(

@@ -127,7 +127,7 @@ impl Handler {
         context: &mut Context<'_>,
     ) -> Result<Step<AgentResponse>, Refusal> {
         if navigation.cross_site_or_unlabelled && self.provider.profile.is_fapi2() {
-            // FAPI 2.0 Security Profile §5.3.3.2: nobody else begins a sign-in
+            // FAPI 2.0 Security Profile §5.3.3.1: nobody else begins a sign-in
             return Err(Error::CsrfRejected("the profile lets no other site begin a sign-in").into());
         }
         let alias = self.app.compatibility.map(Compatibility::return_to_name);
@@ -252,7 +252,8 @@ impl Handler {
                 refusal.set_cookies,
             )?));
         }
-        if Mark::of(state) == Mark::Restarted {
+        // FAPI 2.0 Security Profile §5.3.3.1: a link to the callback is no user's wish to sign in
+        if Mark::of(state) == Mark::Restarted || self.provider.profile.is_fapi2() {
             return self.sign_in_failed(refusal).map(Step::Done);
         }
         let beginning = Beginning {

@@ -161,6 +161,7 @@ impl Metadata {
         };
         restrict(&mut self.id_token_signing_alg_values_supported);
         restrict(&mut self.authorization_signing_alg_values_supported);
+        restrict(&mut self.userinfo_signing_alg_values_supported);
         // FAPI 2.0 Security Profile §5.3.3.2: `iss` is checked, so it has to be there
         self.authorization_response_iss_parameter_supported = true;
         self
@@ -337,9 +338,11 @@ const MAX_URL: usize = 2048;
 mod tests {
     #[test]
     fn a_profile_takes_fewer_algorithms_and_wants_iss() {
-        let metadata = |offered| {
+        let metadata = |offered: Value| {
             let changes = [
-                ("id_token_signing_alg_values_supported", offered),
+                ("id_token_signing_alg_values_supported", offered.clone()),
+                ("authorization_signing_alg_values_supported", offered.clone()),
+                ("userinfo_signing_alg_values_supported", offered),
                 ("authorization_response_iss_parameter_supported", json!(false)),
             ];
             crate::oauth::testing::metadata_with(&changes)
@@ -353,11 +356,13 @@ mod tests {
             (Value::Null, vec!["PS256", "ES256", "EdDSA"]),
         ] {
             let strict = metadata(offered.clone()).for_profile(Profile::Fapi2);
-            assert_eq!(
-                strict.id_token_signing_alg_values_supported.unwrap(),
-                left,
-                "{offered}"
-            );
+            for lists in [
+                strict.id_token_signing_alg_values_supported,
+                strict.authorization_signing_alg_values_supported,
+                strict.userinfo_signing_alg_values_supported,
+            ] {
+                assert_eq!(lists.unwrap(), left, "{offered}");
+            }
             assert!(strict.authorization_response_iss_parameter_supported);
             let as_it_is = metadata(offered).for_profile(Profile::None);
             assert!(!as_it_is.authorization_response_iss_parameter_supported);

@@ -98,7 +98,8 @@ fn a_sign_in_draws_every_secret_and_never_the_same_twice() {
     assert!(rng.drawn >= 2 * (16 + 16 + 32 + 12), "{} bytes", rng.drawn);
     for name in ["state", "nonce", "code_challenge"] {
         let [one, other] = answers.each_ref().map(|answer| parameter(answer, name));
-        assert!(one.len() >= 22 && one != other, "{name}");
+        // and no longer than every provider takes (FAPI 2.0 Security Profile §5.3.3.2)
+        assert!((22..=64).contains(&one.len()) && one != other, "{name}");
     }
     assert_ne!(answers[0].set_cookies, answers[1].set_cookies);
 }

@@ -179,6 +179,7 @@ async fn a_page_of_ours_runs_nothing_and_repeats_nothing() {
         );
         assert_eq!(answer.headers["x-content-type-options"], "nosniff");
         assert_eq!(answer.headers["cache-control"], "no-store");
+        assert_eq!(answer.headers["referrer-policy"], "no-referrer");
         for mark in marks {
             assert!(!answer.body.contains(mark), "{query}: {}", answer.body);
         }

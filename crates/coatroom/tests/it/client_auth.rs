@@ -296,6 +296,16 @@ async fn a_certificate_is_shown_at_the_aliases_and_replaced_by_a_reload() {
         (StatusCode::SERVICE_UNAVAILABLE, "provider_unavailable".to_owned())
     );
     assert!(browser.is_signed_in().await);
+    // a server that nobody whom we trust vouches for is not the provider, whatever it is called
+    rig.renew(|config| {
+        with(&second)(config);
+        provider_of(config).ca = Some(others.pem.clone());
+    });
+    assert_eq!(
+        refresh(&mut browser).await,
+        (StatusCode::SERVICE_UNAVAILABLE, "provider_unavailable".to_owned())
+    );
+    rig.advance(10);
     rig.renew(with(&second));
     assert_eq!(refresh(&mut browser).await, good());
     assert_eq!(

@@ -16,6 +16,7 @@ mod dpop;
 mod duende;
 mod duende_sign_out;
 mod embedding;
+mod fapi;
 mod habits;
 mod misbehaving;
 mod outages;

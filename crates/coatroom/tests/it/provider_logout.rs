@@ -9,6 +9,7 @@ use http::{Method, Request, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::support::browser::{Answer, Browser};
+use crate::support::faulty_store::FaultyStore;
 use crate::support::{CLIENT_SECRET, Rig};
 
 const BACK: &str = "/auth/backchannel-logout";
@@ -228,6 +229,26 @@ async fn an_outage_of_the_provider_is_no_fault_of_a_logout_token() {
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.error_code(), "provider_unavailable");
     assert!(answer.headers.contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn while_the_store_is_away_a_logout_token_is_to_come_again() {
+    for rig in [Rig::stored().await, Rig::with_revocations().await] {
+        let store = FaultyStore::before(rig.store.clone());
+        let rig = rig.behind(store.clone());
+        let mut browser = rig.signed_in().await;
+        let body = format!("logout_token={}", rig.provider.logout_token(&json!({})));
+        store.set_away(true);
+        let answer = post(&browser, &body).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.error_code(), "store_unavailable");
+        assert!(answer.headers.contains_key("retry-after"));
+        store.set_away(false);
+        assert!(browser.is_signed_in().await, "nothing happened");
+        // the same token, which was not used yet
+        assert_eq!(post(&browser, &body).await.status, StatusCode::OK);
+        assert!(!browser.is_signed_in().await);
+    }
 }
 
 #[tokio::test]

@@ -251,6 +251,11 @@ async fn what_an_api_must_not_say_never_reaches_the_browser() {
         ("x-hop", "1"),
         ("token-handler-error", "session_expired"),
         ("x-api", "kept"),
+        // an API's own demand for a stronger sign-in is the SPA's to read (RFC 9470 §3)
+        (
+            "www-authenticate",
+            "Bearer error=\"insufficient_user_authentication\", acr_values=\"gold\"",
+        ),
     ] {
         let pair = (HeaderName::from_static(name), HeaderValue::from_static(value));
         rig.api.answer.lock().expect("no panic").push(pair);
@@ -268,6 +273,11 @@ async fn what_an_api_must_not_say_never_reaches_the_browser() {
         assert!(!answer.headers.contains_key(name), "{name}");
     }
     assert_eq!(answer.headers["x-api"], "kept");
+    assert!(
+        answer.headers["www-authenticate"]
+            .to_str()
+            .is_ok_and(|challenge| challenge.ends_with("acr_values=\"gold\""))
+    );
     assert_eq!(answer.headers["x-content-type-options"], "nosniff");
 }
 

@@ -147,6 +147,8 @@ async fn a_logout_token_may_be_encrypted_and_need_not() {
         let answer = provider.post_form("/auth/backchannel-logout", &body, None).await;
         assert_eq!(answer.status, StatusCode::OK, "{encrypted}: {}", answer.body);
         assert!(!browser.is_signed_in().await, "{encrypted}");
+        // without the browser's cookie nobody can open the record and show its tokens
+        assert!(rig.provider.script().revoked.is_empty(), "{encrypted}");
     }
 }
 

@@ -17,7 +17,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use coatroom::clock::Clock as _;
 use serde_json::{Value, json};
 
-use super::{Fault, ScriptedProvider, Shared, is_our_client, overlay};
+use super::{Fault, ScriptedProvider, Shared, overlay};
 
 /// What the front door does and has done.
 #[derive(Default)]
@@ -101,8 +101,11 @@ pub(super) async fn push(State(shared): State<Arc<Shared>>, headers: HeaderMap, 
             let now = script.clock.as_ref().expect("the rig sets the clock").now().0;
             let request = unique(url::form_urlencoded::parse(body.as_bytes()).into_owned())
                 .and_then(|outside| unfolded(outside, &script.issuer, now));
+            let form = url::form_urlencoded::parse(body.as_bytes())
+                .into_owned()
+                .collect();
             let (status, answer) = match request {
-                _ if !is_our_client(&headers) => (401, json!({"error": "invalid_client"})),
+                _ if !script.knows(&headers, &form) => (401, json!({"error": "invalid_client"})),
                 Ok(request) if request.contains_key("request_uri") => {
                     (400, json!({"error": "invalid_request"}))
                 }
