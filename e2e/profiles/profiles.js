@@ -14,6 +14,7 @@
 //     claims    claims that the session has to have
 //     posted    whether a form leads back (form_post)
 //     subject   whose token the API gets, if it is not the user's
+//     anonymous whether the API's route is for everybody, signed in or not
 //     other     a second API and its route: `{route, token}`
 //     refresh   `rotated` or `kept`: what happens to the refresh token
 
@@ -280,15 +281,15 @@ export const PROFILES = [
   },
   {
     name: 'client credentials',
-    needs: 'token: {client_credentials} of a route',
     demands: 'the client’s own token (RFC 6749 §4.4); the API sees no user',
     setup: {
       client: { grant_types: ['authorization_code', 'refresh_token', 'client_credentials'] },
       features: { clientCredentials: { enabled: true } },
     },
     settings: () => ({}),
-    route: () => ({ token: { client_credentials: { scopes: ['orders:read'] } } }),
+    route: () => ({ auth: 'none', token: { client_credentials: { scopes: ['orders:read'] } } }),
     subject: CLIENT_ID,
+    anonymous: true,
     token: JWT,
   },
   {

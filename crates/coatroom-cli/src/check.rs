@@ -59,6 +59,7 @@ fn summary(file: &Path, loaded: &Loaded) -> Result<String, fmt::Error> {
         parties(&mut out, application)?;
         registration(&mut out, application)?;
         routes::routes(&mut out, application)?;
+        routes::client_tokens(&mut out, application)?;
         upstreams::addresses(&mut out, application)?;
         upstreams::names(&mut out, application)?;
         routes::limits(&mut out, application)?;
@@ -395,6 +396,12 @@ fn registration(out: &mut String, application: &Application) -> fmt::Result {
         rows.push((
             "or front-channel logout URI",
             format!("{base}/frontchannel-logout"),
+        ));
+    }
+    if !application.client_grants.is_empty() {
+        rows.push((
+            "grant type",
+            "client_credentials, beside those of sign-ins".to_owned(),
         ));
     }
     list(

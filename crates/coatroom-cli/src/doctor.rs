@@ -9,6 +9,7 @@
 
 mod advertised;
 mod client;
+mod client_credentials;
 mod discovery;
 mod keys;
 mod network;

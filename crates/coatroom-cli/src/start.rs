@@ -146,6 +146,7 @@ pub(crate) fn run(loaded: Loaded, watch: Watch) -> anyhow::Result<()> {
                 let mut text = counters.telemetry().render();
                 counts.render(&mut text);
                 counters.render_rate_limits(&mut text);
+                counters.render_client_tokens(&mut text);
                 their_counters.render(&mut text);
                 stores.render(&mut text);
                 reloads.render(&mut text);

@@ -20,6 +20,7 @@ pub(crate) mod apis;
 mod authorization;
 mod check;
 mod client_auth;
+mod client_credentials;
 mod compatibility;
 pub mod defaults;
 mod files;
@@ -46,6 +47,7 @@ pub use client_auth::{
     AssertionAudience, ClientAuth, ClientAuthConfig, ClientAuthMethod, ClientCertificate, PrivateKeyJwt,
     PrivateKeyJwtConfig, TlsMethod,
 };
+pub use client_credentials::{ClientCredentialsConfig, ClientGrant, is_same_client};
 pub use compatibility::{AnonymousUser, Compatibility};
 pub use files::{FileHeaders, FilesConfig, PolicyChoice};
 pub use habits::{Habits, HabitsConfig, LogoutReturn};
@@ -109,6 +111,8 @@ pub struct Application {
     pub routes: Vec<Route>,
     /// The APIs that get access tokens of their own.
     pub apis: Apis,
+    /// What the client asks for in its own name, each once.
+    pub client_grants: Vec<ClientGrant>,
 }
 
 /// Where the provider sends the user back to.
@@ -188,6 +192,9 @@ pub struct Route {
     pub auth: Auth,
     /// The token that its calls carry in place of the session's.
     pub token: Option<RouteToken>,
+    /// The token of the client's own that its calls carry, by its position in `client_grants`; only with
+    /// [`Auth::None`].
+    pub client_grant: Option<usize>,
     /// The methods it takes, if restricted.
     pub methods: Option<Vec<Method>>,
     /// Fetch Metadata instead of the custom header for `GET`/`HEAD`.

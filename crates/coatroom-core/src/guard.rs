@@ -79,6 +79,12 @@ impl Class {
             },
             Resolved::Proxy { route, .. } => match (&route.target, route.auth) {
                 (RouteTarget::Static(_), _) => Self::None,
+                // whoever gets through acts with the client's authority
+                (RouteTarget::Upstream(_) | RouteTarget::Inner, _) if route.client_grant.is_some() => {
+                    Self::ProxiedFetch {
+                        resources: route.resources,
+                    }
+                }
                 (RouteTarget::DevServer(_), _)
                 | (RouteTarget::Upstream(_) | RouteTarget::Inner, Auth::None | Auth::Bearer) => {
                     Self::ProxiedNone
@@ -347,8 +353,8 @@ const PURPOSE: HeaderName = HeaderName::from_static("purpose");
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ApplicationConfig;
     use crate::config::testing::{checked, config, dev_server, files, sibling, upstream};
+    use crate::config::{ApplicationConfig, ClientCredentialsConfig, RouteConfig, TokenConfig};
     use http::{HeaderMap, HeaderValue};
 
     const FETCH: Class = Class::Fetch;
@@ -414,6 +420,13 @@ mod tests {
                 upstream("/maybe", "http://127.0.0.1:5000", Some("optional")),
                 upstream("/open", "http://127.0.0.1:5000", Some("none")),
                 upstream("/clients", "http://127.0.0.1:5000", Some("bearer")),
+                RouteConfig {
+                    token: Some(TokenConfig {
+                        client_credentials: Some(ClientCredentialsConfig::default()),
+                        ..TokenConfig::default()
+                    }),
+                    ..upstream("/ours", "http://127.0.0.1:5000", Some("none"))
+                },
                 dev_server("/dev", "http://localhost:5173"),
                 files("/", "dist"),
             ],
@@ -432,7 +445,7 @@ mod tests {
         assert_eq!(classes.get(13..), Some(&last[..]));
         for route in &application.routes {
             let expected = match route.prefix.as_str() {
-                "/api" | "/maybe" => API,
+                "/api" | "/maybe" | "/ours" => API,
                 "/open" | "/clients" | "/dev" => Class::ProxiedNone,
                 _ => Class::None,
             };

@@ -327,6 +327,22 @@ impl Authorization {
         Self::of([DPOP, token.as_bytes()].concat(), DPOP)
     }
 
+    /// The key of a token of the client's own, ready to sign; none for bytes that are no key.
+    pub(crate) fn bind(key: &ProofKey, token: &Secret) -> Option<Arc<BoundToken>> {
+        BoundToken::new(key, token.expose().as_bytes())
+    }
+
+    /// Those for a token of the client's own, which may be bound to a key.
+    pub(crate) fn of_client(token: &Secret, bound: Option<&Arc<BoundToken>>) -> Self {
+        match bound {
+            None => Self::bearer(token),
+            Some(bound) => Self {
+                bound: Some(Arc::clone(bound)),
+                ..Self::of([DPOP, token.expose().as_bytes()].concat(), DPOP)
+            },
+        }
+    }
+
     /// What makes the proofs that have to go with it, where the token is bound to a key.
     pub(crate) fn proofs(&self) -> Option<Unaddressed> {
         self.bound.clone().map(Unaddressed::of)

@@ -45,6 +45,8 @@ pub enum Place {
     Userinfo,
     /// The answer to the token request that redeems a refresh token, its ID token included.
     Refresh,
+    /// The answer to a request for a token of the client's own, with the scope `catalogue:read`.
+    ClientCredentials,
     /// A back-channel logout request.
     LogoutToken,
     /// The answer of the revocation endpoint.
@@ -80,7 +82,7 @@ pub enum Outcome {
 
 impl Place {
     /// Every place, in the order of a sign-in's life.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Discovery,
         Self::Keys,
         Self::Renewal,
@@ -90,6 +92,7 @@ impl Place {
         Self::EncryptedIdToken,
         Self::Userinfo,
         Self::Refresh,
+        Self::ClientCredentials,
         Self::LogoutToken,
         Self::Revocation,
     ];
@@ -107,6 +110,7 @@ impl fmt::Display for Place {
             Self::EncryptedIdToken => "The encrypted ID token",
             Self::Userinfo => "Userinfo",
             Self::Refresh => "The token endpoint, redeeming a refresh token",
+            Self::ClientCredentials => "The token endpoint, asked for the client's own token",
             Self::LogoutToken => "The logout token",
             Self::Revocation => "The revocation endpoint",
         })

@@ -61,6 +61,8 @@ struct Grant {
 enum Redeems {
     Code,
     RefreshToken,
+    /// Nothing: the client asks in its own name.
+    Nothing,
 }
 
 impl Provider {
@@ -269,10 +271,16 @@ impl Provider {
         let redeems = match of("grant_type") {
             "authorization_code" => Redeems::Code,
             "refresh_token" => Redeems::RefreshToken,
+            "client_credentials" => Redeems::Nothing,
             _ => return Answer::error(400, "unsupported_grant_type"),
         };
         // a session that is refreshed wrongly has to be made first
-        let is_meant = (redeems == Redeems::RefreshToken) == (state.mode.place == Place::Refresh);
+        let meant = match state.mode.place {
+            Place::Refresh => Redeems::RefreshToken,
+            Place::ClientCredentials => Redeems::Nothing,
+            _ => Redeems::Code,
+        };
+        let is_meant = redeems == meant;
         let twists = if is_meant { &state.twists()[..] } else { &[] };
         let answer = self.redeem(state, facts, request, redeems, &of, twists);
         twists.iter().fold(answer, |answer, twist| match twist {
@@ -301,6 +309,7 @@ impl Provider {
         let presented = match redeems {
             Redeems::Code => of("code"),
             Redeems::RefreshToken => of("refresh_token"),
+            Redeems::Nothing => return state.of_client(facts, of("scope"), twists),
         };
         let Some(grant) = state.grants.get(presented).cloned() else {
             return Answer::error(400, "invalid_grant");
@@ -383,6 +392,22 @@ impl State {
             logout_request: String::new(),
             sid: String::new(),
         }
+    }
+
+    /// A token of the client's own (RFC 6749 §4.4.3).
+    fn of_client(&mut self, facts: &Facts, scope: &str, twists: &[Twist]) -> Answer {
+        self.counter += 1;
+        let token = format!("canary-client-{}-{}", self.counter, self.mode.id);
+        self.issued.push(token.clone());
+        let mut answer = members(json!({
+            "access_token": token, "token_type": "Bearer", "expires_in": 300, "scope": scope,
+        }));
+        for twist in twists {
+            if let Twist::TokenResponse(twist) = twist {
+                twist(facts, &mut answer);
+            }
+        }
+        Answer::json(&Value::Object(answer)).header("cache-control", "no-store")
     }
 
     /// What is wrong now.

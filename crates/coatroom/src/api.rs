@@ -22,6 +22,7 @@ use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 
 use crate::agent::{self, AgentCall};
+use crate::client_credentials::{self, Standing, Used};
 use crate::dpop::DpopSigner;
 use crate::extensions::{Matched, Peer, RequestId, Session};
 use crate::grpc;
@@ -51,9 +52,9 @@ pub(crate) enum Passage<B> {
 /// What a store says, to come, and how often a session had ended when it was asked.
 pub(crate) type LookUpFuture = Pin<Box<dyn Future<Output = LookedUp> + Send>>;
 
-/// What was looked up for a request.
+/// What was looked up for a request; of its session nothing, where that was not the question.
 pub(crate) struct LookedUp {
-    pub(crate) known: Result<KnownSession, Error>,
+    pub(crate) known: Result<Option<KnownSession>, Error>,
     pub(crate) generation: u64,
 }
 
@@ -68,6 +69,8 @@ pub struct Passed {
     reader: Reader,
     /// Where the token that was attached is bound to a key.
     signer: Option<DpopSigner>,
+    /// Where that was the client's own.
+    used: Option<Box<Used>>,
 }
 
 /// One request and its answer, as far as counting and logging go.
@@ -154,7 +157,7 @@ impl Snapshot {
                     Ok(Admitted::LookUp(parts, lookup)) => {
                         Passage::LookUp(Request::from_parts(*parts, body), lookup)
                     }
-                    Ok(Admitted::Passes(parts, rules, signer)) => Passage::Inner(
+                    Ok(Admitted::Passes(parts, rules, signer, used)) => Passage::Inner(
                         Request::from_parts(parts, body),
                         Passed {
                             exchange,
@@ -162,6 +165,7 @@ impl Snapshot {
                             rules,
                             reader,
                             signer,
+                            used,
                         },
                     ),
                     Err(error) => Passage::Answer(exchange.refuse(&error, reader.unless_person())),
@@ -211,7 +215,7 @@ impl Snapshot {
         let elapsed = || shared.clock.elapsed();
         let known = match looked_up {
             None => None,
-            Some(LookedUp { known, generation }) => Some((known?, generation)),
+            Some(LookedUp { known, generation }) => known?.map(|known| (known, generation)),
         };
         let outcome = self.with_memo(app.index, |memo| {
             if app.store.is_some() {
@@ -229,6 +233,10 @@ impl Snapshot {
                 let lookup = stored::look_up(shared, app, lookup);
                 return Ok(Admitted::LookUp(Box::new(parts), lookup));
             }
+        };
+        let used = match client_credentials::attach(shared, app, &mut decision)? {
+            Standing::Good(used) => used,
+            Standing::LookUp(lookup) => return Ok(Admitted::LookUp(Box::new(parts), lookup)),
         };
         // behind the guard, so that no other site uses up what this address may ask
         app.rate_limits
@@ -264,7 +272,7 @@ impl Snapshot {
         });
         parts.uri = uri;
         let rules = decision.response_rules(route, exchange.cors.clone());
-        Ok(Admitted::Passes(parts, rules, signer))
+        Ok(Admitted::Passes(parts, rules, signer, used))
     }
 }
 
@@ -275,7 +283,7 @@ impl Snapshot {
 )]
 enum Admitted {
     /// It may go on.
-    Passes(Parts, ResponseRules, Option<DpopSigner>),
+    Passes(Parts, ResponseRules, Option<DpopSigner>, Option<Box<Used>>),
     /// It is as it came, and has to wait for this.
     LookUp(Box<Parts>, LookUpFuture),
 }
@@ -374,10 +382,13 @@ impl Passed {
     /// Whether the answer is for the client; else why not. Challenges to us are not: a client would
     /// take them for its own session's end.
     pub(crate) fn judge<R>(&self, response: &Response<R>) -> Result<(), Error> {
+        let (status, headers) = (response.status(), response.headers());
+        if let Some(used) = &self.used {
+            used.judge(&self.exchange.snapshot.shared, status, headers);
+        }
         let Some(signer) = &self.signer else {
             return Ok(());
         };
-        let (status, headers) = (response.status(), response.headers());
         match (
             signer.wants_another_proof(status, headers),
             is_nonce_challenge(status, headers),

@@ -22,6 +22,7 @@ use coatroom_core::store::Record;
 use coatroom_core::time::UnixTime;
 use tokio::runtime::Handle;
 
+use crate::client_credentials::ClientTokens;
 use crate::clock::{Clock, SystemClock};
 use crate::dpop::ApiNonces;
 use crate::flights::Flights;
@@ -116,6 +117,8 @@ pub(crate) struct Agent {
     pub(crate) shared_refreshes: Arc<Coalesced<Refresh>>,
     /// What was said of APIs without a token.
     pub(crate) missing_tokens: Arc<MissingTokens>,
+    /// Tokens of the client's own.
+    pub(crate) client_tokens: ClientTokens,
 }
 
 /// Why a [`TokenHandler`] cannot be built.
@@ -432,6 +435,7 @@ impl Agent {
             Some(known) => (known.renewals.clone(), known.shared_refreshes.clone()),
             None => (Arc::default(), Arc::default()),
         };
+        let client_tokens = ClientTokens::new(&handler, known)?.counting_on(known);
         Ok(Self {
             index,
             handler,
@@ -442,6 +446,7 @@ impl Agent {
             renewals,
             shared_refreshes,
             missing_tokens: Arc::default(),
+            client_tokens,
         })
     }
 

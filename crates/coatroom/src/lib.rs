@@ -87,6 +87,7 @@
 
 mod agent;
 mod api;
+mod client_credentials;
 pub mod clock;
 mod dpop;
 pub mod examine;

@@ -141,7 +141,7 @@ pub(crate) fn look_up(shared: &Arc<Shared>, app: &Arc<App>, lookup: Lookup) -> L
         (Some(key), Role::Agent(_)) => {
             let joined = app.look_ups.join((key, generation, api), &control, work);
             Box::pin(async move {
-                let known = joined.await;
+                let known = joined.await.map(Some);
                 LookedUp { known, generation }
             })
         }
@@ -149,6 +149,7 @@ pub(crate) fn look_up(shared: &Arc<Shared>, app: &Arc<App>, lookup: Lookup) -> L
             let task = control.spawn(work());
             Box::pin(async move {
                 let known = task.await.unwrap_or(Err(Error::Bug("a look-up ended early")));
+                let known = known.map(Some);
                 LookedUp { known, generation }
             })
         }

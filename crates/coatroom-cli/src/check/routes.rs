@@ -36,7 +36,7 @@ pub(super) fn routes(out: &mut String, application: &Application) -> fmt::Result
         let (caller, attached) = match route.auth {
             Auth::Required => (caller(route), attached(application, route, "")),
             Auth::Optional => ("everybody".to_owned(), attached(application, route, ", if any")),
-            Auth::None => ("everybody".to_owned(), "nothing".to_owned()),
+            Auth::None => ("everybody".to_owned(), clients_own(application, route)),
             Auth::Bearer => (
                 "any token, NOT VERIFIED HERE".to_owned(),
                 "the client's own token".to_owned(),
@@ -110,6 +110,54 @@ fn attached(application: &Application, route: &Route, condition: &str) -> String
     format!("{how} for {target}{scopes}{condition}")
 }
 
+/// With what authority anonymous callers act, and where.
+pub(super) fn client_tokens(out: &mut String, application: &Application) -> fmt::Result {
+    let carries = |route: &&Route| route.client_grant.is_some();
+    let rows: Vec<_> = application
+        .routes
+        .iter()
+        .filter(carries)
+        .map(|route| {
+            [
+                route.prefix.as_str().to_owned(),
+                clients_own(application, route),
+                "whoever reaches it acts with the application's own authority, signed in or not".to_owned(),
+            ]
+        })
+        .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    table(
+        out,
+        "routes with the application's own token",
+        ["path", "attached", "means"],
+        rows,
+    )
+}
+
+/// The token of the client's own that a call carries, if it does.
+fn clients_own(application: &Application, route: &Route) -> String {
+    let grant = route
+        .client_grant
+        .and_then(|grant| application.client_grants.get(grant));
+    let Some(grant) = grant else {
+        return "nothing".to_owned();
+    };
+    let target = grant
+        .target
+        .as_ref()
+        .map(|target| format!(" for {}", target.parameter().1));
+    let scopes = match grant.scopes.is_empty() {
+        true => String::new(),
+        false => format!(", {}", grant.scopes.join(" ")),
+    };
+    format!(
+        "THE APPLICATION'S OWN token{}{scopes}",
+        target.unwrap_or_default()
+    )
+}
+
 fn methods(route: &Route) -> String {
     match (&route.methods, &route.target) {
         (Some(methods), _) => {
@@ -129,9 +177,9 @@ pub(super) fn limits(out: &mut String, application: &Application) -> fmt::Result
         .filter(|route| matches!(route.target, RouteTarget::Upstream(_)));
     let rows = upstreams.map(|route| {
         let shared = match (route.auth, route.cache_public) {
-            (Auth::None, _) => "as the API says",
-            (Auth::Required | Auth::Optional | Auth::Bearer, true) => "yes, also with a token",
-            (Auth::Required | Auth::Optional | Auth::Bearer, false) => "not with a token",
+            (Auth::None, _) if route.client_grant.is_none() => "as the API says",
+            (_, true) => "yes, also with a token",
+            (_, false) => "not with a token",
         };
         [
             route.prefix.as_str().to_owned(),

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use coatroom_core::assurance::DemandsConfig;
 use coatroom_core::config::{
-    AgentLimitsConfig, Application, ApplicationConfig, ExchangeConfig, FilesConfig, HabitsConfig, HstsConfig,
-    Preset, Problem, ProviderConfig, RateLimitConfig, RouteConfig, RouteLimitConfig, RouteTargetConfig,
-    SessionConfig, TokenConfig, defaults, policy_weaknesses,
+    AgentLimitsConfig, Application, ApplicationConfig, ClientCredentialsConfig, ExchangeConfig, FilesConfig,
+    HabitsConfig, HstsConfig, Preset, Problem, ProviderConfig, RateLimitConfig, RouteConfig,
+    RouteLimitConfig, RouteTargetConfig, SessionConfig, TokenConfig, defaults, policy_weaknesses,
 };
 use coatroom_core::secret::Secret;
 
@@ -415,6 +415,11 @@ fn token(written: schema::RouteToken) -> TokenConfig {
             audience: exchange.audience,
             scopes: exchange.scopes,
             requested_token_type: exchange.requested_token_type,
+        }),
+        client_credentials: written.client_credentials.map(|grant| ClientCredentialsConfig {
+            resource: grant.resource,
+            audience: grant.audience,
+            scopes: grant.scopes,
         }),
     }
 }

@@ -15,8 +15,8 @@ use super::client_auth::ClientAuth;
 use super::json_schema::{resolved, schema};
 use super::mask::REFERENCES;
 use super::schema::{
-    App, Connections, File, Log, Login, Provider, ProviderLogout, RateLimit, RateLimits, Require, Route,
-    RouteLimit, RouteToken, Session, TokenExchange,
+    App, ClientCredentials, Connections, File, Log, Login, Provider, ProviderLogout, RateLimit, RateLimits,
+    Require, Route, RouteLimit, RouteToken, Session, TokenExchange,
 };
 use super::schema_dpop::Dpop;
 use super::schema_tls::{Certificate, Hsts, Tls};
@@ -202,6 +202,14 @@ fn sections() -> Vec<Section> {
             "token.exchange.",
             "token-exchange-",
             keys_of::<TokenExchange>(),
+        ),
+        section(
+            "Client credentials",
+            "ClientCredentials",
+            "Below `client_credentials` of a route's `token`.",
+            "token.client_credentials.",
+            "client-credentials-",
+            keys_of::<ClientCredentials>(),
         ),
         section(
             "Health check",

@@ -13,7 +13,7 @@ use coatroom_core::handler::Handler;
 use tokio::time::timeout;
 
 use super::sheet::Sheet;
-use super::{QUESTION, advertised, client, discovery, keys as signing_keys, network};
+use super::{QUESTION, advertised, client, client_credentials, discovery, keys as signing_keys, network};
 
 /// Examines it.
 pub(super) async fn examine(sheet: Sheet, application: &Application, keys: &Keys) {
@@ -81,7 +81,10 @@ async fn look_at(sheet: &Sheet, application: &Application, keys: &Keys) {
         }
     };
     match Handler::new(Arc::new(application.clone()), ring.clone()) {
-        Ok(handler) => client::examine(sheet, &client, &handler, &snapshot, provider).await,
+        Ok(handler) => {
+            client::examine(sheet, &client, &handler, &snapshot, provider).await;
+            client_credentials::examine(sheet, &client, &handler, &snapshot).await;
+        }
         Err(error) => sheet.failed("client", error.to_string(), "see `coatroom check`"),
     }
 }

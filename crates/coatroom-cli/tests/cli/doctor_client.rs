@@ -64,3 +64,48 @@ fn a_client_without_a_secret_is_not_told_to_change_it() {
     );
     assert!(!of.contains("secret"), "{of}");
 }
+
+#[test]
+fn a_token_that_routes_carry_is_really_asked_for_and_never_shown() {
+    let rig = Rig::new();
+    assert!(
+        !rig.examine().text.contains("client credentials"),
+        "no route carries one"
+    );
+    let file = rig.folder.path().join("coatroom.yaml");
+    let route =
+        "/ours/: {upstream: 'http://127.0.0.1:1', auth: none, token: {client_credentials: {scopes: [read]}}}";
+    let text = std::fs::read_to_string(&file).expect("it was written");
+    super::write_file(
+        &file,
+        &text.replace("routes: {", &format!("routes: {{{route}, ")),
+        "600",
+    );
+    for (status, answer, begins, holds) in [
+        (
+            200,
+            json!({"access_token": "hunter2", "token_type": "Bearer", "expires_in": 60}),
+            "good: ",
+            "`/ours`",
+        ),
+        (
+            400,
+            json!({"error": "unauthorized_client"}),
+            "failed: ",
+            "allow the grant client_credentials",
+        ),
+        (
+            200,
+            json!({"access_token": "hunter2", "token_type": "Bearer", "scope": "read write"}),
+            "failed: ",
+            "more scopes were granted",
+        ),
+        (503, json!({}), "failed: ", "status 5xx"),
+    ] {
+        rig.provider.answer("/token", Answer::json(status, &answer));
+        let said = rig.examine();
+        let of = said.of("client credentials");
+        assert!(of.starts_with(begins) && of.contains(holds), "{answer}: {of}");
+        assert!(!said.text.contains("hunter2"), "{}", said.text);
+    }
+}

@@ -7,7 +7,7 @@
 use url::Url;
 
 use super::check::Problems;
-use super::{Application, Auth, Provider, Route, RouteTarget, defaults};
+use super::{Application, Auth, ClientCredentialsConfig, Provider, Route, RouteTarget, defaults};
 use crate::oauth::authorization::is_scope_token;
 use crate::route::RoutePrefix;
 use crate::seal::digest8;
@@ -23,6 +23,8 @@ pub struct TokenConfig {
     pub scopes: Option<Vec<String>>,
     /// A token by token exchange instead (RFC 8693).
     pub exchange: Option<ExchangeConfig>,
+    /// The client's own token instead, for anonymous callers (RFC 6749 §4.4).
+    pub client_credentials: Option<ClientCredentialsConfig>,
 }
 
 /// A token exchange as written.
@@ -240,6 +242,8 @@ fn check_token(path: &str, written: TokenConfig, problems: &mut Problems) -> Opt
         audience,
         scopes,
         exchange,
+        // checked elsewhere
+        client_credentials: _,
     } = written;
     let (grant, resource, audience, scopes) = match exchange {
         None => (ApiGrant::Refresh, resource, audience, scopes),
@@ -266,39 +270,8 @@ fn check_token(path: &str, written: TokenConfig, problems: &mut Problems) -> Opt
             return None;
         }
     };
-    let target = match (resource, audience) {
-        (Some(uri), None) if is_resource(&uri) => ApiTarget::Resource(uri),
-        (Some(_), None) => {
-            problems.add(
-                &at,
-                "expected `resource` to be an absolute URI without a fragment (RFC 8707 §2)",
-                "token: {resource: https://api.example.com}",
-            );
-            return None;
-        }
-        (None, Some(name)) if !name.is_empty() && name.bytes().all(|b| (0x20..0x7f).contains(&b)) => {
-            ApiTarget::Audience(name)
-        }
-        (None, _) | (Some(_), Some(_)) => {
-            problems.add(
-                &at,
-                "expected one of `resource` and `audience`: for whom the token is",
-                "token: {resource: https://api.example.com}",
-            );
-            return None;
-        }
-    };
-    let mut scopes = scopes.unwrap_or_default();
-    if !scopes.iter().all(|scope| is_scope_token(scope)) {
-        problems.add(
-            &["routes", path, "token", "scopes"],
-            "expected a list of scopes without blanks, quotes and backslashes",
-            "scopes: [orders:read]",
-        );
-        return None;
-    }
-    scopes.sort();
-    scopes.dedup();
+    let target = check_target(&at, resource, audience, problems)?;
+    let scopes = check_scopes(&[&at[..], &["scopes"]].concat(), scopes, problems)?;
     let id = id_of(&grant, &target, &scopes);
     Some(Api {
         id,
@@ -306,6 +279,57 @@ fn check_token(path: &str, written: TokenConfig, problems: &mut Problems) -> Opt
         target,
         scopes,
     })
+}
+
+/// For whom a token is: one of both has to say.
+pub(super) fn check_target(
+    at: &[&str],
+    resource: Option<String>,
+    audience: Option<String>,
+    problems: &mut Problems,
+) -> Option<ApiTarget> {
+    match (resource, audience) {
+        (Some(uri), None) if is_resource(&uri) => Some(ApiTarget::Resource(uri)),
+        (Some(_), None) => {
+            problems.add(
+                at,
+                "expected `resource` to be an absolute URI without a fragment (RFC 8707 §2)",
+                "token: {resource: https://api.example.com}",
+            );
+            None
+        }
+        (None, Some(name)) if !name.is_empty() && name.bytes().all(|b| (0x20..0x7f).contains(&b)) => {
+            Some(ApiTarget::Audience(name))
+        }
+        (None, _) | (Some(_), Some(_)) => {
+            problems.add(
+                at,
+                "expected one of `resource` and `audience`: for whom the token is",
+                "token: {resource: https://api.example.com}",
+            );
+            None
+        }
+    }
+}
+
+/// The scopes of a token: sorted, each once.
+pub(super) fn check_scopes(
+    at: &[&str],
+    written: Option<Vec<String>>,
+    problems: &mut Problems,
+) -> Option<Vec<String>> {
+    let mut scopes = written.unwrap_or_default();
+    if !scopes.iter().all(|scope| is_scope_token(scope)) {
+        problems.add(
+            at,
+            "expected a list of scopes without blanks, quotes and backslashes",
+            "scopes: [orders:read]",
+        );
+        return None;
+    }
+    scopes.sort();
+    scopes.dedup();
+    Some(scopes)
 }
 
 /// An API is what is asked for: each part stands behind its length, so no two mean the same bytes.

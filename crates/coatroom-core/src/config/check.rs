@@ -15,6 +15,7 @@ use super::addresses::{
 use super::apis::{ask_for, check_tokens};
 use super::authorization::check_response_mode;
 use super::client_auth::bind_routes;
+use super::client_credentials::{Who, check_client_credentials};
 use super::compatibility::{Compatibility, check_compatibility};
 use super::hsts::Hsts;
 use super::limits::check_agent_limits;
@@ -77,6 +78,8 @@ impl ApplicationConfig {
             .filter_map(|route| Some((route.path.clone(), route.token.clone()?)))
             .collect();
         let mut routes = check_routes(written_routes, own, base_path.as_deref(), insecure, &mut problems);
+        let who = if is_proxy { Who::Nobody } else { Who::Client };
+        let (client_grants, tokens) = check_client_credentials(tokens, &mut routes, who, &mut problems);
         if provider.as_ref().is_some_and(|provider| provider.dpop.is_some()) {
             check_proved(&paths, &routes, &mut problems);
         }
@@ -118,6 +121,7 @@ impl ApplicationConfig {
                 rate_limits,
                 routes,
                 apis,
+                client_grants,
             })
         })();
         checked.ok_or_else(|| {

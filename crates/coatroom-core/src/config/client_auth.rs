@@ -279,7 +279,7 @@ fn check_key(written: &PrivateKeyJwtConfig, problems: &mut Problems) -> Option<P
 }
 
 /// Where access tokens are bound to the client certificate (RFC 8705 §3), an API has to see that
-/// certificate: routes that carry a session's token show it, and have to be able to.
+/// certificate: routes that carry a session's token, or the client's own, show it, and have to be able to.
 pub(super) fn bind_routes(routes: &mut [RouteConfig], provider: &Provider, problems: &mut Problems) {
     let Some(bound) = &provider.client_certificate else {
         return;
@@ -296,7 +296,11 @@ pub(super) fn bind_routes(routes: &mut [RouteConfig], provider: &Provider, probl
                 continue;
             }
         };
-        if !matches!(route.auth.as_deref(), None | Some("required" | "optional")) {
+        let carries_ours = route
+            .token
+            .as_ref()
+            .is_some_and(|token| token.client_credentials.is_some());
+        if !carries_ours && !matches!(route.auth.as_deref(), None | Some("required" | "optional")) {
             continue;
         }
         let over_tls = |address: &String| {

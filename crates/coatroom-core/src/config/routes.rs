@@ -188,6 +188,7 @@ fn check_route(
         strip_prefix: written.strip_prefix,
         auth,
         token: None,
+        client_grant: None,
         methods,
         resources: written.resources,
         cache_public,
@@ -294,8 +295,8 @@ pub(super) fn check_proved(paths: &[String], routes: &[Route], problems: &mut Pr
             }
             RouteTarget::Inner | RouteTarget::Static(_) | RouteTarget::DevServer(_) => true,
         };
-        if matches!(route.auth, Auth::Required | Auth::Optional) && !one_address && route.public_url.is_none()
-        {
+        let proves = matches!(route.auth, Auth::Required | Auth::Optional) || route.client_grant.is_some();
+        if proves && !one_address && route.public_url.is_none() {
             let is_its = |path: &&String| RoutePrefix::parse(path).is_ok_and(|prefix| prefix == route.prefix);
             let path = paths
                 .iter()

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use super::client_credentials::OwnToken;
 use super::known::{GONE, Known, KnownSession, Lookup, SLACK, answered_by_record};
 use super::memo::AnchorMemo;
 use super::passed::PassedToken;
@@ -52,6 +53,8 @@ pub struct Decision<'a> {
     forward: Option<Forward>,
     /// The client's own token, where the route passes it on.
     passed: Option<Box<PassedToken>>,
+    /// A token of this client's own, where the route carries that.
+    pub(super) client: Option<OwnToken>,
     /// Rare, and boxed: a decision is moved often.
     chore: Option<Box<Chore>>,
 }
@@ -93,9 +96,14 @@ impl ProxyHandler {
     /// A handler for one application. Its provider, if it has one, is not looked at.
     ///
     /// # Errors
-    /// [`Error::Bug`] when the application's base path cannot be a cookie's path, which a checked
-    /// configuration rules out.
+    /// [`Error::Bug`] when the application's base path cannot be a cookie's path, and when a route carries
+    /// the client's own token, which a checked configuration without a provider rules out.
     pub fn new(app: Arc<Application>, keys: Arc<ProxyRing>) -> Result<Self, Error> {
+        if !app.client_grants.is_empty() {
+            return Err(Error::Bug(
+                "an instance that only forwards calls has no client whose token a route could carry",
+            ));
+        }
         let cookies = Cookies::of(&app)?;
         Ok(Self { app, keys, cookies })
     }
@@ -205,6 +213,8 @@ impl<'a, K: Opens> Proxy<'a, K> {
                 trusted: guard::trust(class, head, self.app)?,
                 forward: None,
                 passed: None,
+                // on such a route alone: whoever has a session elsewhere that ended is not anonymous
+                client: route.client_grant.map(OwnToken::Wanted),
                 chore: None,
             }));
         }
@@ -213,6 +223,7 @@ impl<'a, K: Opens> Proxy<'a, K> {
                 trusted: guard::trust(class, head, self.app)?,
                 forward: None,
                 passed: Some(Box::new(PassedToken::of(head, self.cookies)?)),
+                client: None,
                 chore: None,
             }));
         }
@@ -284,6 +295,7 @@ impl<'a, K: Opens> Proxy<'a, K> {
                     trusted,
                     forward: Some(forward),
                     passed: None,
+                    client: None,
                     chore,
                 }))
             }
@@ -492,6 +504,7 @@ impl<'a, K: Opens> Proxy<'a, K> {
                 trusted: guard::trust(Class::ProxiedNone, head, self.app)?,
                 forward: None,
                 passed: None,
+                client: None,
                 chore: None,
             })),
         }
@@ -540,7 +553,7 @@ impl Decision<'_> {
     ///
     /// # Errors
     /// [`Error::InvalidRequest`] for a header name with an underscore, [`Error::Provider`] when the
-    /// token fits into no header.
+    /// token fits into no header, [`Error::Bug`] while a [grant's](Self::wanted_grant) is not attached.
     pub fn write_request(
         &mut self,
         headers: &mut HeaderMap,
@@ -552,10 +565,16 @@ impl Decision<'_> {
         if let RouteTarget::DevServer(url) = &route.target {
             headers::write_dev_server_origin(headers, application, url);
         }
-        let authorization = match (&mut self.forward, self.passed.take()) {
-            (Some(forward), _) => forward.authorization.take(),
-            (None, Some(passed)) => Some(passed.write_proof(headers)),
-            (None, None) => None,
+        let authorization = match (&mut self.forward, self.passed.take(), self.client.take()) {
+            (_, _, Some(OwnToken::Wanted(_))) => {
+                return Err(Error::Bug(
+                    "a call goes on without the token that its route carries",
+                ));
+            }
+            (Some(forward), ..) => forward.authorization.take(),
+            (None, Some(passed), _) => Some(passed.write_proof(headers)),
+            (None, None, Some(OwnToken::Attached(authorization))) => Some(*authorization),
+            (None, None, None) => None,
         };
         let proofs = authorization.as_ref().and_then(Authorization::proofs);
         headers::write_ours(headers, application, authorization, client)?;
@@ -569,6 +588,7 @@ impl Decision<'_> {
     pub fn response_rules(&self, route: &Route, cors: Cors) -> ResponseRules {
         let credential = match (&self.forward, route.auth) {
             (Some(_), _) => Credential::Attached,
+            (None, Auth::None) if route.client_grant.is_some() => Credential::Attached,
             (None, Auth::Bearer) => Credential::Passed,
             (None, Auth::Required | Auth::Optional | Auth::None) => Credential::Absent,
         };

@@ -8,6 +8,7 @@ mod answer;
 mod api;
 mod apis;
 mod arrival;
+mod client_credentials;
 mod duende;
 mod elsewhere;
 mod exchange;
@@ -33,6 +34,7 @@ pub use answer::{AgentResponse, Effects, Extended, Refusal, Revocation, StoreWri
 pub use api::{Chore, Decision, Outcome, ProxyHandler, SessionFacts};
 pub use apis::ApiFailure;
 pub use arrival::Arrived;
+pub use client_credentials::{ClientCredential, ClientKey, ClientStanding, ClientToken, Renewal};
 pub use exchange::{CodeExchange, SignedIn};
 pub use input::Input;
 pub use known::{Asks, KnownSession, Lookup, Seen, StoreView};

@@ -230,17 +230,20 @@ pub fn nonce_of(headers: &HeaderMap) -> Option<&str> {
 
 /// Whether an API refuses a call because it wants another nonce in its proof (RFC 9449 §9).
 pub fn is_nonce_challenge(status: StatusCode, headers: &HeaderMap) -> bool {
-    status == StatusCode::UNAUTHORIZED
-        && headers
-            .get_all(header::WWW_AUTHENTICATE)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .any(names_nonce)
+    status == StatusCode::UNAUTHORIZED && names_error(headers, &["dpop"], USE_NONCE)
 }
 
-/// Whether a list of challenges has one of DPoP that names this error (RFC 9110 §11.6.1).
-fn names_nonce(challenges: &str) -> bool {
-    let mut dpop = false;
+/// Whether a list of challenges has one of these schemes that names this error (RFC 9110 §11.6.1).
+pub(crate) fn names_error(headers: &HeaderMap, schemes: &[&str], error: &str) -> bool {
+    headers
+        .get_all(header::WWW_AUTHENTICATE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|challenges| names_error_in(challenges, schemes, error))
+}
+
+fn names_error_in(challenges: &str, schemes: &[&str], error: &str) -> bool {
+    let mut is_one = false;
     challenges.split(',').any(|part| {
         let part = part.trim();
         let (first, rest) = part.split_once([' ', '\t']).unwrap_or((part, ""));
@@ -248,14 +251,14 @@ fn names_nonce(challenges: &str) -> bool {
             true => part,
             // another scheme begins here
             false => {
-                dpop = first.eq_ignore_ascii_case("dpop");
+                is_one = schemes.iter().any(|scheme| first.eq_ignore_ascii_case(scheme));
                 rest.trim()
             }
         };
         let Some((name, value)) = parameter.split_once('=') else {
             return false;
         };
-        dpop && name.trim().eq_ignore_ascii_case("error") && value.trim().trim_matches('"') == USE_NONCE
+        is_one && name.trim().eq_ignore_ascii_case("error") && value.trim().trim_matches('"') == error
     })
 }
 

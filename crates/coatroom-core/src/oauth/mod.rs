@@ -10,6 +10,7 @@
 
 pub(crate) mod authorization;
 pub(crate) mod client_auth;
+pub(crate) mod client_credentials;
 pub mod dpop;
 pub(crate) mod end_session;
 pub(crate) mod front_channel;
@@ -34,6 +35,7 @@ pub(crate) mod userinfo;
 use std::sync::Arc;
 
 pub use client_auth::{AssertionProblem, MAX_ASSERTION, read_client_assertion, refused_credentials};
+pub use client_credentials::is_token_refused;
 pub use jwe::{DecryptionKey, DecryptionKeyError};
 pub use jwk::JwkSet;
 pub use jws::{SigningKey, SigningKeyError};

@@ -96,21 +96,27 @@ fn judge(api: &Api, response: TokenResponse) -> Result<(Secret, Option<u64>), To
             ));
         }
     }
-    match &response.scope {
-        Granted::AsAsked => {}
-        Granted::Unreadable if api.scopes.is_empty() => {}
-        Granted::Unreadable => return Err(TokenFailure::Unusable("`scope` is not a string")),
+    judge_scopes(&api.scopes, &response.scope)?;
+    Ok((response.access_token, response.expires_in))
+}
+
+/// Whether what was granted is no more than what was asked for, where scopes were named.
+pub(crate) fn judge_scopes(asked: &[String], granted: &Granted) -> Result<(), TokenFailure> {
+    match granted {
+        Granted::AsAsked => Ok(()),
+        Granted::Unreadable if asked.is_empty() => Ok(()),
+        Granted::Unreadable => Err(TokenFailure::Unusable("`scope` is not a string")),
         Granted::Scopes(granted) => {
             let mut granted = granted.split(' ').filter(|scope| !scope.is_empty());
-            let asked = |scope: &str| api.scopes.iter().any(|asked| asked == scope);
-            if !api.scopes.is_empty() && !granted.all(asked) {
+            let was_asked = |scope: &str| asked.iter().any(|asked| asked == scope);
+            if !asked.is_empty() && !granted.all(was_asked) {
                 return Err(TokenFailure::Unusable(
                     "more scopes were granted than were asked for; the API is to see those of `token.scopes` alone",
                 ));
             }
+            Ok(())
         }
     }
-    Ok((response.access_token, response.expires_in))
 }
 
 /// RFC 8693 §2.1.

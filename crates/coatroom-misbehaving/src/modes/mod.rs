@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use crate::mode::Mode;
 
 mod authorization_response;
+mod client_credentials;
 mod discovery;
 mod discovery_answer;
 mod id_token_claims;
@@ -39,6 +40,7 @@ pub static MODES: LazyLock<Vec<Mode>> = LazyLock::new(|| {
         jwe::MODES,
         userinfo::MODES,
         refresh::MODES,
+        client_credentials::MODES,
         logout_token::MODES,
         revocation::MODES,
     ]

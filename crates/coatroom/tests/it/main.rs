@@ -10,6 +10,7 @@ mod authorization_request;
 mod authorization_response;
 mod bearer;
 mod client_auth;
+mod client_credentials;
 mod cookies;
 mod cross_site;
 mod dpop;

@@ -15,7 +15,9 @@ use coatroom::clock::{Clock as _, ManualClock};
 use coatroom::store::SessionStore;
 use coatroom::store::memory::MemoryStore;
 use coatroom::{TokenHandler, TokenHandlerService};
-use coatroom_core::config::{PrivateKeyPem, SessionStorage};
+use coatroom_core::config::{
+    ClientCredentialsConfig, PrivateKeyPem, RouteConfig, SessionStorage, TokenConfig,
+};
 use coatroom_core::secret::Secret;
 use coatroom_misbehaving::{
     CLIENT_SECRET, MODES, Misbehaving, Mode, Outcome, Place, SUBJECT, Wanted, decryption_key,
@@ -26,7 +28,7 @@ use tower::Layer as _;
 
 use crate::secrets::Log;
 use crate::support::browser::{Answer, Browser, Site, StoredCookie};
-use crate::support::{Api, START, checked, config, keys, provider_of, store_settings};
+use crate::support::{Api, START, checked, config, keys, provider_of, route, store_settings};
 
 /// A provider in one mode, a service that knew it before, and what replicas share.
 struct Bench {
@@ -197,6 +199,17 @@ fn replica(
 ) -> TokenHandlerService<Api> {
     let mut config = config(provider.issuer());
     config.session.storage = storage.clone();
+    config.routes.push(RouteConfig {
+        auth: Some("none".to_owned()),
+        token: Some(TokenConfig {
+            client_credentials: Some(ClientCredentialsConfig {
+                scopes: Some(vec!["catalogue:read".to_owned()]),
+                ..ClientCredentialsConfig::default()
+            }),
+            ..TokenConfig::default()
+        }),
+        ..route("/ours/")
+    });
     let settings = provider_of(&mut config);
     settings.client_secret = Some(Secret::new(CLIENT_SECRET));
     settings.timeout = Some(timeout);
@@ -394,6 +407,29 @@ async fn refresh(bench: &mut Bench) {
     }
 }
 
+/// A call of a route that carries the client's own token, by somebody who is signed in.
+async fn client_credentials(bench: &mut Bench) {
+    let accepted = bench.mode.wanted.outcome == Outcome::Accepted;
+    // a token of before is over
+    bench.clock.advance(Duration::from_secs(300));
+    bench.heal();
+    let mut browser = bench.signed_in().await;
+    let before = (session_id(&mut browser).await, session_cookies(&browser));
+    let mut browser = browser.at(bench.misbehave());
+    let answer = browser.fetch(Method::GET, "/ours/1", "").await;
+    if accepted && answer.status == StatusCode::OK {
+        bench.note(&answer);
+    } else {
+        bench.check_refusal(&answer);
+    }
+    assert_eq!(session_cookies(&browser), before.1, "no cookie changes");
+    assert_eq!(session_id(&mut browser).await, before.0, "the session stays");
+    bench.check_discretion();
+    bench.heal();
+    let again = browser.fetch(Method::GET, "/ours/1", "").await;
+    assert_eq!(again.status, StatusCode::OK, "afterwards: {}", again.body);
+}
+
 /// A back-channel logout request, after a good one.
 async fn logout_token(bench: &mut Bench) {
     let mode = bench.mode;
@@ -479,6 +515,11 @@ async fn check(mode: &Mode, shelf: &mut Shelf) {
             let mut bench = shelf.take(mode, Storage::Store).await;
             refresh(&mut bench).await;
             shelf.store = Some(bench);
+        }
+        Place::ClientCredentials => {
+            // on the shelf is one that may have a token with a long life
+            let mut bench = Bench::new(mode, SessionStorage::Cookie, &shelf.log).await;
+            client_credentials(&mut bench).await;
         }
         Place::LogoutToken => {
             let mut bench = shelf.take(mode, Storage::Store).await;
@@ -603,6 +644,8 @@ fn an_outcome_that_is_not_the_wanted_one_is_noticed() {
         wants("refresh-invalid-grant", refused(401, "session_expired"), ""),
         wants("refresh-400-empty", Outcome::SessionEnded, ""),
         wants("refresh-503", Outcome::Accepted, ""),
+        wants("client-scope-more", Outcome::Accepted, ""),
+        wants("client-503", refused(502, "provider_error"), ""),
         wants("logout-sid-alone", refused(400, "invalid_request"), ""),
         wants("logout-iss-other", Outcome::Accepted, ""),
     ];

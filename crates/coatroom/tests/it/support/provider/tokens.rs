@@ -56,6 +56,21 @@ impl Script {
                 }
                 (200, self.issue(shared, &grant, true, None, jkt))
             }
+            "client_credentials" => {
+                let target = form.get("resource").or_else(|| form.get("audience"));
+                let target = target.map_or("client", String::as_str);
+                let token = self.access_token(Some(target));
+                let mut answer = json!({"access_token": token, "token_type": "Bearer"});
+                if let Some(jkt) = jkt.filter(|_| !self.downgrades) {
+                    answer["token_type"] = "DPoP".into();
+                    self.keys.insert(token, jkt);
+                }
+                if let Some(seconds) = self.expires_in {
+                    answer["expires_in"] = seconds.into();
+                }
+                overlay(&mut answer, &self.token_members);
+                (200, answer)
+            }
             "urn:ietf:params:oauth:grant-type:token-exchange" => {
                 let subject = form.get("subject_token").unwrap_or(&empty);
                 if !self.issued.contains(subject) {
