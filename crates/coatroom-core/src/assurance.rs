@@ -1,18 +1,20 @@
 //! How strongly and how lately a user signed in, and what routes demand of it (RFC 9470).
 //!
 //! What a route demands is decided where the claims are, at sign-in and at each refresh, and kept as a
-//! few bits beside the access token ([`Assurance`]): an API call compares them and one time. Bits that
-//! were made under other demands count for nothing. Nothing here asks for a new sign-in, and a
-//! demand that cannot be judged is never taken for met.
+//! few bytes for each different demand beside the access token ([`Assurance`]): an API call looks for
+//! its route's among them, and compares one time. What was not judged counts for nothing, and costs the
+//! routes that demand it alone. Nothing here asks for a new sign-in, and a demand that cannot be judged
+//! is never taken for met.
 
 use std::time::Duration;
 
-use minicbor::bytes::{ByteArray, ByteVec};
+use minicbor::bytes::ByteVec;
 use minicbor::{CborLen, Decode, Encode};
 use serde_json::{Map, Value};
 
 use crate::config::defaults;
 use crate::error::Error;
+use crate::oauth::json;
 use crate::seal::digest8;
 use crate::time::UnixTime;
 
@@ -29,26 +31,28 @@ pub struct DemandsConfig {
     pub claims: Vec<(String, Vec<String>)>,
 }
 
-/// The same, checked, with its place among all of the application.
+/// The same, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Demands {
     /// As written.
     pub wanted: DemandsConfig,
-    place: usize,
-    /// Names all demands of the application.
-    rules: [u8; 8],
+    /// What is judged at a sign-in; none where nothing is but the time.
+    id: Option<DemandId>,
 }
+
+/// Names what a route demands of claims and scopes: for every route and every instance that demands
+/// the same, in whatever order it is written, and however lately the user has to have signed in.
+pub(crate) type DemandId = [u8; 5];
 
 /// What is known of a sign-in, in the terms of the demands that were configured when it was written.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, CborLen)]
 pub(crate) struct Assurance {
-    #[n(0)]
-    rules: ByteArray<8>,
-    /// One byte for each route that demands something: [`ACR`], [`SCOPES`] and [`CLAIMS`].
-    #[n(1)]
-    met: ByteVec,
+    // 0 and 1 were one digest of all routes' demands, and what was met of them by the routes' places
     #[n(2)]
     auth_time: Option<u64>,
+    /// For each different demand its [`DemandId`] and one byte: [`ACR`], [`SCOPES`] and [`CLAIMS`].
+    #[n(3)]
+    judged: Option<ByteVec>,
 }
 
 /// How and when the user authenticated, as far as the provider ever said.
@@ -65,7 +69,11 @@ impl Authentication {
     pub(crate) fn of(claims: &Map<String, Value>) -> Self {
         Self {
             acr: claims.get("acr").and_then(Value::as_str).map(str::to_owned),
-            auth_time: claims.get("auth_time").and_then(Value::as_u64).map(UnixTime),
+            // a NumericDate may have a fraction (RFC 7519 §2)
+            auth_time: claims
+                .get("auth_time")
+                .and_then(Value::as_number)
+                .map(|at| UnixTime(json::seconds(at))),
         }
     }
 
@@ -79,21 +87,6 @@ impl Authentication {
     }
 }
 
-/// Gives the demands of an application their places; `written` is in the order of its routes.
-pub(crate) fn number(written: Vec<Option<DemandsConfig>>) -> Vec<Option<Demands>> {
-    let all: Vec<&DemandsConfig> = written.iter().flatten().collect();
-    let rules = digest8("demands", format!("{all:?}").as_bytes());
-    let mut places = 0..;
-    written
-        .into_iter()
-        .map(|wanted| {
-            let wanted = wanted?;
-            let place = places.next()?;
-            Some(Demands { wanted, place, rules })
-        })
-        .collect()
-}
-
 impl Assurance {
     /// Judges a sign-in by all demands of an application; none where there are none.
     pub(crate) fn judge<'a>(
@@ -102,13 +95,13 @@ impl Assurance {
         scope: &str,
         claims: &Map<String, Value>,
     ) -> Option<Self> {
-        let mut rules = None;
-        let mut met = Vec::new();
-        for Demands {
-            wanted, rules: all, ..
-        } in demands
-        {
-            rules = Some(*all);
+        let mut demands = demands.peekable();
+        demands.peek()?;
+        let mut judged = Vec::new();
+        for Demands { wanted, id } in demands {
+            let Some(id) = id.filter(|id| met(&judged, *id).is_none()) else {
+                continue;
+            };
             let acr = authentication.acr.as_ref();
             let acr = wanted.acr.is_empty() || acr.is_some_and(|acr| wanted.acr.contains(acr));
             let scopes = wanted
@@ -120,13 +113,17 @@ impl Assurance {
                 .iter()
                 .all(|(name, values)| claims.get(name).is_some_and(|claim| is_one_of(claim, values)));
             let bits = [(acr, ACR), (scopes, SCOPES), (claims, CLAIMS)];
-            met.push(bits.iter().filter(|(met, _)| *met).map(|(_, bit)| bit).sum());
+            judged.extend_from_slice(&id);
+            judged.push(bits.iter().filter(|(met, _)| *met).map(|(_, bit)| bit).sum());
         }
-        rules.map(|rules| Self {
-            rules: ByteArray::from(rules),
-            met: ByteVec::from(met),
+        Some(Self {
             auth_time: authentication.auth_time.map(|at| at.0),
+            judged: (!judged.is_empty()).then(|| ByteVec::from(judged)),
         })
+    }
+
+    fn met(&self, id: DemandId) -> Option<u8> {
+        met(self.judged.as_deref()?, id)
     }
 
     /// The same as bytes, for a record.
@@ -141,9 +138,38 @@ impl Assurance {
 }
 
 impl Demands {
-    /// Whether this is judged by what is known: by the demands of this configuration.
+    pub(crate) fn new(wanted: DemandsConfig) -> Self {
+        let sorted = |all: &[String]| -> Vec<String> {
+            let mut all = all.to_vec();
+            all.sort();
+            all.dedup();
+            all
+        };
+        let (acr, scopes) = (sorted(&wanted.acr), sorted(&wanted.scopes));
+        let claims = wanted.claims.iter();
+        let mut claims: Vec<_> = claims.map(|(name, values)| (name, sorted(values))).collect();
+        claims.sort();
+        let is_judged = !(acr.is_empty() && scopes.is_empty() && claims.is_empty());
+        let [a, b, c, d, e, ..] = digest8("demand", format!("{acr:?}{scopes:?}{claims:?}").as_bytes());
+        let id = is_judged.then_some([a, b, c, d, e]);
+        Self { wanted, id }
+    }
+
+    /// What is judged of it at a sign-in and a refresh; none where nothing is but the time.
+    pub(crate) fn id(&self) -> Option<DemandId> {
+        self.id
+    }
+
+    /// Whether whoever meets these meets the others for certain.
+    pub(crate) fn cover(&self, other: &Self) -> bool {
+        let ages = (self.wanted.max_age, other.wanted.max_age);
+        let as_lately = ages.1.is_none_or(|other| ages.0.is_some_and(|own| own <= other));
+        as_lately && (other.id.is_none() || self.id == other.id)
+    }
+
+    /// Whether this was judged when what is known was written.
     pub(crate) fn knows(&self, assurance: Option<&Assurance>) -> bool {
-        assurance.is_some_and(|known| *known.rules == self.rules && known.met.len() > self.place)
+        assurance.is_some_and(|known| self.id.is_none_or(|id| known.met(id).is_some()))
     }
 
     /// Whether a call may pass.
@@ -157,8 +183,11 @@ impl Demands {
             acr_values: (!wanted.acr.is_empty()).then(|| wanted.acr.join(" ")),
             max_age: wanted.max_age.map(|age| age.as_secs()),
         };
-        let known = assurance.filter(|_| self.knows(assurance)).ok_or_else(step_up)?;
-        let met = known.met.get(self.place).copied().unwrap_or_default();
+        let known = assurance.ok_or_else(step_up)?;
+        let met = match self.id {
+            Some(id) => known.met(id).ok_or_else(step_up)?,
+            None => ACR | SCOPES | CLAIMS,
+        };
         // what no sign-in can change is said first, or users would sign in for nothing
         if met & CLAIMS == 0 {
             return Err(Error::Forbidden(
@@ -181,6 +210,12 @@ impl Demands {
             false => Err(step_up()),
         }
     }
+}
+
+/// What of one demand is met; none where it was not judged.
+fn met(judged: &[u8], id: DemandId) -> Option<u8> {
+    let mut all = judged.chunks_exact(id.len().saturating_add(1));
+    all.find_map(|one| one.strip_prefix(&id)?.first().copied())
 }
 
 /// A text, a number or a truth value that is listed, or a list that has one of them.
@@ -211,10 +246,7 @@ mod tests {
     const NOW: UnixTime = UnixTime(1_900_000_000);
 
     fn demands(written: Vec<DemandsConfig>) -> Vec<Demands> {
-        number(written.into_iter().map(Some).collect())
-            .into_iter()
-            .flatten()
-            .collect()
+        written.into_iter().map(Demands::new).collect()
     }
 
     fn texts(all: &[&str]) -> Vec<String> {
@@ -269,6 +301,11 @@ mod tests {
             (age(300), at(301), "step-up"),
             (age(300), json!({}), "step-up"),
             (age(300), json!({"auth_time": "now"}), "step-up"),
+            (age(300), json!({"auth_time": 1_899_999_700.5}), "passes"),
+            (age(300), json!({"auth_time": 1_899_999_699.9}), "step-up"),
+            (age(300), json!({"auth_time": -1.5}), "step-up"),
+            (age(300), json!({"auth_time": 1e300}), "step-up"),
+            (age(300), json!({"auth_time": null}), "step-up"),
             (age(300), json!({"auth_time": NOW.0 + 60}), "passes"),
             (age(300), json!({"auth_time": NOW.0 * 1000}), "step-up"),
             (scopes(&["orders"]), json!({}), "passes"),
@@ -333,25 +370,101 @@ mod tests {
         assert_eq!(outcome(wanted, &json!({"role": "admin"}), "admin"), "step-up");
     }
 
+    fn acr(values: &[&str]) -> DemandsConfig {
+        DemandsConfig {
+            acr: texts(values),
+            ..DemandsConfig::default()
+        }
+    }
+
+    fn judged(demands: &[Demands], claims: &Value) -> Option<Assurance> {
+        let claims = claims.as_object().unwrap();
+        let known = Assurance::judge(demands.iter(), &Authentication::of(claims), "", claims)?;
+        Assurance::decode(&known.encode())
+    }
+
     #[test]
     fn what_was_judged_by_other_demands_counts_for_nothing() {
-        let gold = DemandsConfig {
-            acr: texts(&["gold"]),
-            ..DemandsConfig::default()
-        };
         let claims = json!({"acr": "gold"});
-        let claims = claims.as_object().unwrap();
-        let judged =
-            |demands: &[Demands]| Assurance::judge(demands.iter(), &Authentication::of(claims), "", claims);
-        let before = demands(vec![gold.clone()]);
-        let after = demands(vec![gold.clone(), gold]);
-        assert!(before[0].check(judged(&before).as_ref(), NOW).is_ok());
-        for known in [judged(&before), None] {
+        let before = demands(vec![acr(&["gold"])]);
+        let after = demands(vec![acr(&["gold", "platinum"])]);
+        assert!(before[0].check(judged(&before, &claims).as_ref(), NOW).is_ok());
+        for known in [judged(&before, &claims), None] {
             assert!(!after[0].knows(known.as_ref()));
             let refused = after[0].check(known.as_ref(), NOW);
             assert!(matches!(refused, Err(Error::StepUpRequired { .. })));
         }
-        assert_eq!(judged(&[]), None);
+        assert_eq!(judged(&[], &claims), None);
+    }
+
+    /// A deployment that changes one route, or an instance that has some of the routes alone.
+    #[test]
+    fn a_demand_is_known_whatever_else_is_demanded() {
+        let claims = json!({"acr": "gold", "auth_time": NOW.0});
+        let late = |seconds, wanted: DemandsConfig| DemandsConfig {
+            max_age: Some(Duration::from_secs(seconds)),
+            ..wanted
+        };
+        let all = demands(vec![acr(&["silver"]), acr(&["gold", "a"]), late(60, acr(&[]))]);
+        let known = judged(&all, &claims);
+        for (wanted, good) in [
+            (acr(&["silver"]), false),
+            (acr(&["gold", "a"]), true),
+            (acr(&["a", "gold", "a"]), true),
+            (late(5, acr(&["a", "gold"])), true),
+            (late(5, acr(&[])), true),
+        ] {
+            let [one] = &demands(vec![wanted])[..] else {
+                panic!("it is one")
+            };
+            assert!(one.knows(known.as_ref()), "{one:?}");
+            assert_eq!(one.check(known.as_ref(), NOW).is_ok(), good, "{one:?}");
+        }
+        for wanted in [acr(&["gold"]), acr(&["a", "gold", "silver"])] {
+            assert!(!Demands::new(wanted).knows(known.as_ref()));
+        }
+    }
+
+    #[test]
+    fn who_meets_one_meets_what_is_equal_or_earlier() {
+        let lately = |seconds: Option<u64>, values: &[&str]| {
+            Demands::new(DemandsConfig {
+                max_age: seconds.map(Duration::from_secs),
+                ..acr(values)
+            })
+        };
+        for (one, other, expected) in [
+            (lately(Some(60), &["a"]), lately(Some(60), &["a"]), true),
+            (lately(Some(60), &["a"]), lately(Some(61), &["a"]), true),
+            (lately(Some(61), &["a"]), lately(Some(60), &["a"]), false),
+            (lately(None, &["a"]), lately(Some(60), &["a"]), false),
+            (lately(Some(60), &["a"]), lately(None, &["a"]), true),
+            (lately(Some(60), &["a"]), lately(Some(60), &[]), true),
+            (lately(Some(60), &[]), lately(Some(60), &["a"]), false),
+            (lately(None, &["a"]), lately(None, &["b"]), false),
+        ] {
+            assert_eq!(one.cover(&other), expected, "{one:?} {other:?}");
+        }
+    }
+
+    #[test]
+    fn equal_demands_are_judged_once_and_each_takes_eight_characters_of_a_cookie() {
+        let one = judged(&demands(vec![acr(&["gold"]); 9]), &json!({})).unwrap();
+        assert_eq!(one.judged.map(|judged| judged.len()), Some(6));
+        let many: Vec<_> = (0..defaults::MAX_DEMANDS)
+            .map(|number| acr(&[&number.to_string()]))
+            .collect();
+        let many = judged(&demands(many), &json!({})).unwrap();
+        assert!(many.encode().len() * 4 / 3 < 300, "{}", many.encode().len());
+    }
+
+    /// One digest over all routes, and a byte for each of them: nothing of it is believed.
+    #[test]
+    fn what_an_earlier_version_judged_is_judged_again() {
+        let earlier = b"\x83\x48\x01\x02\x03\x04\x05\x06\x07\x08\x41\x07\x1a\x71\x3f\xb3\x00";
+        let known = Assurance::decode(earlier);
+        assert_eq!(known.as_ref().and_then(|known| known.auth_time), Some(NOW.0));
+        assert!(!Demands::new(acr(&["gold"])).knows(known.as_ref()));
     }
 
     #[test]

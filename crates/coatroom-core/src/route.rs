@@ -424,7 +424,17 @@ fn covers(route: &Route, other: &Route) -> bool {
         (None, Some(_)) => false,
         (Some(ours), Some(theirs)) => ours.iter().all(|method| theirs.contains(method)),
     };
+    let demands = match (&route.demands, &other.demands) {
+        (_, None) => true,
+        (None, Some(_)) => false,
+        (Some(ours), Some(theirs)) => ours.cover(theirs),
+    };
+    // whose token it is, not in which cookie: neither of two is good in the other's place
+    let api = |route: &Route| route.token.map(|token| token.api);
     route.target == other.target
+        && demands
+        && api(route) == api(other)
+        && route.client_grant == other.client_grant
         && route.strip_prefix == other.strip_prefix
         && as_strict
         && methods
@@ -470,6 +480,8 @@ const USUAL_METHODS: [Method; 7] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::assurance::DemandsConfig;
+    use crate::config::TokenConfig;
     use crate::config::testing::{checked, config, files, upstream};
     use crate::config::{ApplicationConfig, RouteConfig, SessionStorage, StoreKind, StoreSettings};
     use crate::secret::Secret;
@@ -754,7 +766,27 @@ mod tests {
 
     #[test]
     fn a_lenient_reading_cannot_dodge_a_routes_other_rules() {
-        let strict: [(&str, RouteConfig); 4] = [
+        let strict: [(&str, RouteConfig); 6] = [
+            (
+                "require",
+                RouteConfig {
+                    require: Some(DemandsConfig {
+                        acr: vec!["gold".to_owned()],
+                        ..DemandsConfig::default()
+                    }),
+                    ..upstream("/api/x", A, None)
+                },
+            ),
+            (
+                "token",
+                RouteConfig {
+                    token: Some(TokenConfig {
+                        audience: Some("x".to_owned()),
+                        ..TokenConfig::default()
+                    }),
+                    ..upstream("/api/x", A, None)
+                },
+            ),
             (
                 "methods",
                 RouteConfig {
@@ -781,6 +813,42 @@ mod tests {
                 "invalid_request",
                 "{rule}"
             );
+        }
+        // the other way round: a token for one API at a path that gets the session's own, and the same
+        // token or demand on both
+        let token = |path: &str, audience: &str| RouteConfig {
+            token: Some(TokenConfig {
+                audience: Some(audience.to_owned()),
+                ..TokenConfig::default()
+            }),
+            ..upstream(path, A, None)
+        };
+        let demanding = |path: &str, seconds| RouteConfig {
+            require: Some(DemandsConfig {
+                max_age: Some(Duration::from_secs(seconds)),
+                ..DemandsConfig::default()
+            }),
+            ..upstream(path, A, None)
+        };
+        for (routes, expected) in [
+            (
+                vec![token("/api", "a"), upstream("/api/x", A, None)],
+                "invalid_request",
+            ),
+            (vec![token("/api", "a"), token("/api/x", "a")], "route /api"),
+            (vec![demanding("/api", 60), demanding("/api/x", 60)], "route /api"),
+            (
+                vec![demanding("/api", 61), demanding("/api/x", 60)],
+                "invalid_request",
+            ),
+            (
+                vec![demanding("/api", 60), upstream("/api/x", A, None)],
+                "route /api",
+            ),
+        ] {
+            let application = application(routes);
+            let path = NormalPath::parse("/api/X/y").expect("a path");
+            assert_eq!(name(resolve(&application, &Method::GET, &path)), expected);
         }
         let loose = RouteConfig {
             resources: true,

@@ -606,11 +606,13 @@ mod tests {
             acr_values: Some("gold silver".to_owned()),
             max_age: Some(60),
             scope: Some("openid".to_owned()),
+            asked_scope: Some("openid write".to_owned()),
             ..login()
         };
         let opened = LoginTransaction::decode(&begun.encode()).expect("decodes");
         assert_eq!(opened.acr_values, begun.acr_values);
         assert_eq!((opened.max_age, opened.scope), (begun.max_age, begun.scope));
+        assert_eq!(opened.asked_scope, begun.asked_scope);
         let tokens = decode_tokens(&encode_tokens(&before.tokens)).expect("decodes");
         assert_eq!(tokens.scope, before.tokens.scope);
     }
@@ -643,6 +645,7 @@ mod tests {
             acr_values: None,
             max_age: None,
             scope: None,
+            asked_scope: None,
             records: Vec::new(),
             proof_key: None,
         }

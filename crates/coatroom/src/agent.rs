@@ -229,6 +229,7 @@ async fn refresh_shared(
             Err(error) => (refresh, Err(error)),
         },
     };
+    outcome = exchanged_again(shared, agent, &refresh, outcome).await;
     if ended.is_ended() {
         if let Ok(refreshed) = &outcome {
             revoke_all(shared, agent, refreshed.revocations()).await;
@@ -255,7 +256,8 @@ async fn refresh(
     if ended.is_ended() {
         return Err(Error::SessionExpired("signed out").into());
     }
-    let (refresh, mut outcome) = refresh_once(shared, agent, refresh).await;
+    let (refresh, outcome) = refresh_once(shared, agent, refresh).await;
+    let mut outcome = exchanged_again(shared, agent, &refresh, outcome).await;
     if outcome
         .as_ref()
         .is_ok_and(|refreshed| refreshed.id_token() == IdToken::NoKey)
@@ -277,6 +279,10 @@ async fn refresh(
     if ended.is_ended() {
         // signed out, or replaced, in another tab while the provider was asked; the sign-out
         // follows the chain and revokes what came back
+        if let (Ok(refreshed), None) = (&outcome, agent.handler.redemption(&refresh)) {
+            // there is no chain
+            revoke_all(shared, agent, refreshed.revocations()).await;
+        }
         outcome = Err(Error::SessionExpired("signed out"));
     }
     let provider = agent.provider.snapshot().await?;
@@ -288,6 +294,24 @@ async fn refresh(
     agent
         .handler
         .refreshed(&call.headers, &refresh, outcome, &mut context)
+}
+
+/// Where there is no refresh token to redeem: the tokens of APIs that the session's own leads to.
+async fn exchanged_again(
+    shared: &Shared,
+    agent: &Agent,
+    refresh: &Refresh,
+    outcome: Result<Refreshed, Error>,
+) -> Result<Refreshed, Error> {
+    if outcome.is_err() || !agent.handler.wants_exchange(refresh, shared.clock.now()) {
+        return outcome;
+    }
+    let refreshed = converse(shared, agent, |context| {
+        agent.handler.exchange_again(refresh, context)
+    })
+    .await?;
+    agent.note_missing(refreshed.api_failures(), shared.clock.now());
+    Ok(refreshed)
 }
 
 /// Follows the memory's chain to its end and redeems what is there, once for all callers.

@@ -112,12 +112,13 @@ impl Application {
     /// Whether any route's calls carry the session's own access token. Where none do, the browser does
     /// not show it to every path.
     pub fn sends_session_token(&self) -> bool {
-        let takes_it = |route: &Route| {
-            let is_api = matches!(route.target, RouteTarget::Upstream(_) | RouteTarget::Inner);
-            is_api && matches!(route.auth, Auth::Required | Auth::Optional) && route.token.is_none()
-        };
-        self.apis.list.is_empty() || self.routes.iter().any(takes_it)
+        self.apis.list.is_empty() || self.routes.iter().any(takes_session_token)
     }
+}
+
+fn takes_session_token(route: &Route) -> bool {
+    let is_api = matches!(route.target, RouteTarget::Upstream(_) | RouteTarget::Inner);
+    is_api && matches!(route.auth, Auth::Required | Auth::Optional) && route.token.is_none()
 }
 
 impl ApiTarget {
@@ -196,8 +197,17 @@ pub(super) fn check_tokens(
 
 /// A sign-in has to be asked for what is to be had later: resources (RFC 8707 §2.1) and scopes
 /// (RFC 6749 §6). What is exchanged is the provider's to decide.
-pub(super) fn ask_for(apis: &Apis, provider: &mut Provider, problems: &mut Problems) {
+pub(super) fn ask_for(apis: &Apis, routes: &[Route], provider: &mut Provider, problems: &mut Problems) {
     let resource = |name: &str| name == "resource";
+    let fixed_ones = provider.authorization_parameters.iter();
+    let fixed_ones = fixed_ones.filter(|(name, _)| resource(name)).map(|(_, uri)| uri);
+    let own: Vec<String> = provider
+        .authorization
+        .resource
+        .iter()
+        .chain(fixed_ones)
+        .cloned()
+        .collect();
     // what is fixed already is a problem already
     let fixed = provider.authorization.fixes("resource")
         || provider
@@ -213,6 +223,22 @@ pub(super) fn ask_for(apis: &Apis, provider: &mut Provider, problems: &mut Probl
             "a route's `token` fixes this parameter, so the SPA cannot set it",
             "remove it from one of the two",
         );
+    }
+    if apis.list.iter().any(by_resource) && routes.iter().any(takes_session_token) {
+        // a route whose `token` is a problem already looks as if it had none
+        let refused = problems
+            .0
+            .iter()
+            .any(|problem| problem.at.iter().any(|part| part == "token"));
+        if own.is_empty() && !refused {
+            problems.add(
+                &["provider"],
+                "some routes carry the session's own access token, and nothing says for which API it is: a provider \
+                 may make it good at those that other routes' `token` names as well (RFC 8707 §2.2)",
+                "name it: `resource: [https://api.example.com]`, or give each of those routes a `token`",
+            );
+        }
+        provider.authorization.own_resource = own;
     }
     for api in apis.list.iter().filter(|api| api.grant == ApiGrant::Refresh) {
         if let ApiTarget::Resource(uri) = &api.target {
@@ -723,12 +749,59 @@ mod tests {
     }
 
     #[test]
+    fn where_some_routes_name_a_resource_the_others_have_one_too() {
+        let own = || upstream("/b", "http://127.0.0.1:5000", None);
+        let named = || api("/a", resource("https://a.example.com"));
+        let exchanged = ExchangeConfig {
+            resource: Some("https://c.example.com".to_owned()),
+            ..ExchangeConfig::default()
+        };
+        const B: &[&str] = &["https://b.example.com"];
+        // routes, `resource`, whether it passes, for what the session's own token is
+        type Case = (
+            Vec<RouteConfig>,
+            &'static [&'static str],
+            Option<&'static [&'static str]>,
+        );
+        let cases: [Case; 7] = [
+            (vec![named(), own()], &[], None),
+            (vec![named(), own()], B, Some(B)),
+            (vec![named()], &[], Some(&[])),
+            // nobody but the provider is shown it
+            (vec![named()], B, Some(&[])),
+            (vec![own()], B, Some(&[])),
+            (vec![api("/a", audience("a")), own()], &[], Some(&[])),
+            (vec![api("/a", exchange(exchanged)), own()], &[], Some(&[])),
+        ];
+        for (routes, written, expected) in cases {
+            for by_parameter in [false, true] {
+                let mut config = with(routes.clone());
+                let provider = config.provider.as_mut().expect("an agent");
+                let texts = written.iter().map(|&uri| uri.to_owned());
+                match by_parameter {
+                    true => provider
+                        .authorization_parameters
+                        .extend(texts.map(|uri| ("resource".to_owned(), uri))),
+                    false => provider.authorization.resource = texts.collect(),
+                }
+                let found = config.check().ok().map(|application| {
+                    let provider = application.provider.expect("an agent");
+                    provider.authorization.own_resource.clone()
+                });
+                let expected: Option<Vec<String>> =
+                    expected.map(|all| all.iter().map(|&uri| uri.to_owned()).collect());
+                assert_eq!(found, expected, "{written:?} {by_parameter}");
+            }
+        }
+    }
+
+    #[test]
     fn the_sessions_own_token_is_for_the_routes_that_name_none() {
         let sends = |routes| checked(with(routes)).sends_session_token();
         let token = || resource("https://api.example.com");
         assert!(sends(vec![upstream("/a", "http://127.0.0.1:5000", None)]));
         assert!(sends(vec![
-            api("/a", token()),
+            api("/a", audience("a")),
             upstream("/b", "http://127.0.0.1:5000", Some("optional"))
         ]));
         assert!(!sends(vec![

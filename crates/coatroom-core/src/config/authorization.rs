@@ -53,6 +53,9 @@ pub struct Authorization {
     pub claims: Option<String>,
     /// The `resource` parameters.
     pub resource: Vec<String>,
+    /// Those of them that the session's own token is for, where routes' tokens are for others and calls
+    /// carry both: a provider that is not told may make it good for all (RFC 8707 §2.2).
+    pub own_resource: Vec<String>,
 }
 
 /// Whether authorization requests are pushed (RFC 9126).
@@ -152,6 +155,8 @@ pub(super) fn check_authorization(written: &AuthorizationConfig, problems: &mut 
             .as_ref()
             .and_then(|claims| check_claims(claims, problems)),
         resource: check_resource(&written.resource, problems),
+        // known once the routes are
+        own_resource: Vec::new(),
     }
 }
 

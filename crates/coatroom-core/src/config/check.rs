@@ -85,7 +85,7 @@ impl ApplicationConfig {
         }
         let apis = check_tokens(tokens, &mut routes, &mut problems);
         if let Some(provider) = &mut provider {
-            ask_for(&apis, provider, &mut problems);
+            ask_for(&apis, &routes, provider, &mut problems);
         }
         if let (Some(app_url), Some((_, own)), Some(base_path)) = (&app_url, &url, &base_path) {
             check_home(app_url, own, base_path, &routes, &mut problems);

@@ -150,3 +150,6 @@ pub const MAX_RATE: u32 = 1_000_000;
 pub const MAX_RATE_PERIOD: Duration = Duration::from_secs(60 * 60);
 /// `hsts.max_age`: 365 days.
 pub const HSTS_MAX_AGE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// How many different demands the `require` of routes may make of a sign-in.
+pub const MAX_DEMANDS: usize = 32;

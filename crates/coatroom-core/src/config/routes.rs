@@ -3,6 +3,7 @@
 //! A route that could never be reached, or whose every request would have to be refused, is a
 //! problem here rather than a riddle later.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::upstream::{UpstreamConfig, check_call_limits, check_no_upstream, chec
 use super::{
     Auth, Origin, Route, RouteConfig, RouteTarget, RouteTargetConfig, UpstreamAddress, defaults, is_loopback,
 };
-use crate::assurance::{self, DemandsConfig};
+use crate::assurance::{Demands, DemandsConfig};
 use crate::cookie::is_ours;
 use crate::route::{self, NormalPath, RoutePrefix};
 
@@ -55,11 +56,16 @@ pub(super) fn check_routes(
         routes.push((at, route));
     }
     routes.sort_by_key(|(_, route)| std::cmp::Reverse(route.prefix.as_str().len()));
-    let (paths, mut routes): (Vec<String>, Vec<Route>) = routes.into_iter().unzip();
-    let wanted = |route: &Route| route.demands.as_ref().map(|demands| demands.wanted.clone());
-    let demands = assurance::number(routes.iter().map(wanted).collect());
-    for (route, demands) in routes.iter_mut().zip(demands) {
-        route.demands = demands.map(Arc::new);
+    let (paths, routes): (Vec<String>, Vec<Route>) = routes.into_iter().unzip();
+    let demands = routes.iter().filter_map(|route| route.demands.as_ref()?.id());
+    let many = demands.collect::<HashSet<_>>().len();
+    if many > defaults::MAX_DEMANDS {
+        let most = defaults::MAX_DEMANDS;
+        problems.add(
+            &["routes"],
+            format!("the routes demand {many} different things of a sign-in, and each takes room in a cookie: at most {most}"),
+            "let routes share a `require`; routes that differ in `max_age` alone do",
+        );
     }
     for (index, (at, route)) in paths.iter().zip(&routes).enumerate() {
         let unusable = NormalPath::parse(route.prefix.as_str()).map_or(true, |path| {
@@ -199,8 +205,7 @@ fn check_route(
         limits,
         public_url,
         rate_limit,
-        // numbered once all are known
-        demands: assurance::number(vec![demands]).pop().flatten().map(Arc::new),
+        demands: demands.map(Demands::new).map(Arc::new),
         forwarded: written.forwarded,
         files,
     })
@@ -781,6 +786,30 @@ mod tests {
         for (name, route, expected) in rows {
             assert_eq!(places(vec![route]), *expected, "{name}");
         }
+    }
+
+    #[test]
+    fn the_routes_demand_no_more_than_a_cookie_has_room_for() {
+        let problems = |count: u64, demand: fn(u64) -> DemandsConfig| {
+            let mut config = config();
+            config.routes.extend((0..count).map(|number| RouteConfig {
+                require: Some(demand(number)),
+                ..RouteConfig::new(format!("/{number}/"), RouteTargetConfig::Inner)
+            }));
+            config.check().err().map_or(0, |problems| problems.len())
+        };
+        let acr = |number: u64| DemandsConfig {
+            acr: vec![number.to_string()],
+            ..DemandsConfig::default()
+        };
+        let lately = |number| DemandsConfig {
+            acr: vec!["gold".to_owned()],
+            max_age: Some(Duration::from_secs(number + 1)),
+            ..DemandsConfig::default()
+        };
+        assert_eq!(problems(32, acr), 0);
+        assert_eq!(problems(33, acr), 1);
+        assert_eq!(problems(33, lately), 0, "the time takes no room");
     }
 
     #[test]

@@ -238,7 +238,7 @@ impl<'a, K: Opens> Proxy<'a, K> {
                 let in_store = matches!(anchor.holds, Holds::Handle(_));
                 let judged = match (anchor.holds, &anchor.facts) {
                     (Holds::Handle(handle), _) => {
-                        self.by_record(anchor.id, &handle, route.token, known, memo, now)?
+                        self.by_record(anchor.id, &handle, route, known, memo, now)?
                     }
                     // a store that the configuration does not name any more has no say
                     (holds, Some(facts)) if self.app.session.storage.settings().is_some() => {
@@ -264,7 +264,7 @@ impl<'a, K: Opens> Proxy<'a, K> {
                         (assurance, _) => assurance,
                     };
                     if matches!(judged, Judged::Forward(..)) {
-                        // made under another configuration: a refresh makes it anew
+                        // nobody judged this yet: a refresh does
                         if !in_store && !demands.knows(assurance) {
                             return Err(Error::AccessTokenExpired);
                         }
@@ -372,13 +372,13 @@ impl<'a, K: Opens> Proxy<'a, K> {
         &self,
         id: SessionId,
         handle: &Handle,
-        token: Option<RouteToken>,
+        route: &Route,
         known: Option<&KnownSession>,
         memo: &mut AnchorMemo,
         now: UnixTime,
     ) -> Result<Judged, Error> {
-        let api = token.map(|token| token.api);
-        let lookup = |expired| Lookup::record_of(id, handle, self.app, expired).for_api(api);
+        let api = route.token.map(|token| token.api);
+        let lookup = |expired| Lookup::record_of(id, handle, self.app, expired).for_route(route);
         let mut own = known.cloned();
         let live = match memo
             .known_mut(id, now)
@@ -399,7 +399,8 @@ impl<'a, K: Opens> Proxy<'a, K> {
             return Ok(Judged::Ended("idle limit"));
         }
         let until = live.token_until(api);
-        if (until <= now || live.judged_by_others) && !live.just_renewed {
+        let unjudged = live.is_not_judged_by(route.demands.as_deref());
+        if (until <= now || unjudged) && !live.just_renewed {
             if live.is_renewable() {
                 return Ok(Judged::Lookup(lookup(true)));
             }

@@ -6,16 +6,17 @@
 
 use std::sync::Arc;
 
-use crate::config::{Api, ApiId, Application, Provider};
+use crate::config::{Api, ApiId, Application, Provider, Userinfo};
 use crate::cookie::{MAX_CHUNKS, MAX_PAIR};
 use crate::error::Error;
+use crate::flow::{Refresh, Refreshed, StoredSession};
 use crate::handler::Handler;
 use crate::oauth::dpop;
 use crate::oauth::resource::{self, Answered};
 use crate::oauth::token::TokenFailure;
 use crate::seal::ProofKey;
 use crate::secret::Secret;
-use crate::session::{ApiState, ApiToken, NoToken, TokenPlace, Tokens};
+use crate::session::{ApiState, ApiToken, NoToken, Session, TokenPlace, Tokens};
 use crate::step::{Context, Reply, Step};
 use crate::time::UnixTime;
 
@@ -37,6 +38,63 @@ pub(super) struct Fetched {
 }
 
 impl Handler {
+    /// Whether a session without a refresh token is worth asking for tokens all the same: its own access
+    /// token lives, and what is known of some API does not hold any more.
+    pub fn wants_exchange(&self, refresh: &Refresh, now: UnixTime) -> bool {
+        let tokens = &refresh.session().tokens;
+        let is_over = |api: &Api| tokens.of_api(api.id).is_none_or(|known| known.expires_at <= now);
+        tokens.refresh_token.is_none()
+            && tokens.access_expires_at > now
+            && self.app.apis.list.iter().any(is_over)
+    }
+
+    /// Asks for what can be had by exchange (RFC 8693), and says why the others have nothing; what still
+    /// holds is left as it is.
+    ///
+    /// # Errors
+    /// [`Error::Bug`] only; what goes wrong costs the APIs alone.
+    pub fn exchange_again(
+        &self,
+        refresh: &Refresh,
+        context: &mut Context<'_>,
+    ) -> Result<Step<Refreshed>, Error> {
+        let session = refresh.session();
+        let mut tokens = session.tokens.clone();
+        let fetching = Fetching {
+            app: self.app.clone(),
+            provider: self.provider.clone(),
+            before: std::mem::take(&mut tokens.apis),
+            tokens,
+            proof_key: session.proof_key.clone(),
+            failures: Vec::new(),
+            next: 0,
+            silent: false,
+            wanted: Wanted::Ended,
+        };
+        fetching.go_on(context)?.and_then(context, |fetched, _| {
+            Ok(Step::Done(Refreshed::of(fetched.tokens, fetched.failures)))
+        })
+    }
+
+    /// How many requests a refresh takes at most, keys aside.
+    pub fn requests_of_refresh(&self, refresh: &Refresh) -> u32 {
+        self.most_requests(refresh.session())
+    }
+
+    /// The same for a session in a store.
+    pub fn requests_of_renewal(&self, stored: &StoredSession) -> u32 {
+        self.most_requests(stored.session())
+    }
+
+    /// The session's own tokens, one for each API, and userinfo; each once more where the session has a
+    /// key, whatever the configuration says by now: the provider may want another nonce in the proof.
+    fn most_requests(&self, session: &Session) -> u32 {
+        let apis = u32::try_from(self.app.apis.list.len()).unwrap_or(u32::MAX);
+        let userinfo = u32::from(self.provider.userinfo != Userinfo::Never);
+        let tries = 1 + u32::from(session.proof_key.is_some());
+        apis.saturating_add(1 + userinfo).saturating_mul(tries)
+    }
+
     /// Where the session's own access token goes, while sessions are in cookies.
     pub(super) fn token_place(&self) -> TokenPlace {
         match self.app.sends_session_token() {
@@ -64,8 +122,18 @@ pub(super) fn fetch(
         failures: Vec::new(),
         next: 0,
         silent: false,
+        wanted: Wanted::All,
     };
     fetching.go_on(context)
+}
+
+/// Which tokens are asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// Each.
+    All,
+    /// Those of which nothing is known that still holds.
+    Ended,
 }
 
 struct Fetching {
@@ -81,6 +149,7 @@ struct Fetching {
     /// The token endpoint did not answer: the others are not waited for, and a refresh token that it
     /// may have taken all the same is not shown again.
     silent: bool,
+    wanted: Wanted,
 }
 
 impl Fetching {
@@ -93,6 +162,14 @@ impl Fetching {
                 }));
             };
             self.next = self.next.saturating_add(1);
+            if self.wanted == Wanted::Ended
+                && let Some(held) = self.held(&api)
+                && held.expires_at > context.now
+            {
+                let held = held.clone();
+                self.tokens.apis.push(held);
+                continue;
+            }
             if self.silent {
                 let failure = TokenFailure::Unavailable("it did not answer for another API");
                 self.has_none(&api, &failure, context.now);
@@ -177,6 +254,11 @@ impl Fetching {
             || sealed(anchored).saturating_add(sealed(token.len())) <= MAX_COOKIES
     }
 
+    /// What the session had.
+    fn held(&self, api: &Api) -> Option<&ApiToken> {
+        self.before.iter().find(|held| held.api == api.id)
+    }
+
     fn has_none(&mut self, api: &Api, failure: &TokenFailure, now: UnixTime) {
         let (why, reason) = match *failure {
             TokenFailure::Unavailable(reason) => (NoToken::Unavailable, reason),
@@ -192,7 +274,7 @@ impl Fetching {
     }
 
     fn fails(&mut self, api: &Api, why: NoToken, reason: String, now: UnixTime) {
-        let held = self.before.iter().find(|held| held.api == api.id);
+        let held = self.held(api);
         let still_good = held.filter(|held| held.is_there() && held.expires_at > now);
         let again = match why {
             NoToken::Refused => AFTER_REFUSAL,

@@ -13,6 +13,7 @@ use crate::assurance::{Assurance, Authentication};
 use crate::cookie::{Jar, Kind};
 use crate::error::Error;
 use crate::flow::apis::{self, ApiFailure, Fetched};
+use crate::flow::asked::as_asked;
 use crate::flow::login::{Via, state_digest};
 pub(super) use crate::flow::status::{issuer_of, user_of};
 use crate::flow::verifying::{Verifying, tokens};
@@ -33,7 +34,6 @@ use crate::session::{
 };
 use crate::step::{Context, Step};
 use crate::store::RecordVersion;
-use crate::time::UnixTime;
 use crate::tombstones::Tombstones;
 
 /// A code whose `state` and `iss` are proved to belong to a sign-in of this browser.
@@ -116,7 +116,10 @@ impl Handler {
         let answered_by = exchange.answered_by.clone();
         let stateful = self.app.session.storage.is_stateful();
         let login_state = state_digest(exchange.transaction.state.expose());
-        let asked = exchange.transaction.scope.clone();
+        let LoginTransaction {
+            scope, asked_scope, ..
+        } = &exchange.transaction;
+        let asked = scope.clone().or_else(|| asked_scope.clone());
         dpop::converse(
             exchange.transaction.proof_key.as_ref(),
             context,
@@ -415,7 +418,7 @@ impl Handler {
             let plaintext = session
                 .tokens
                 .of_api(cookie.api)
-                .and_then(|token| session.encode_api_cookie(token, &self.app.session));
+                .and_then(|token| session.encode_api_cookie(token));
             let Some(plaintext) = plaintext else { continue };
             let name = self.cookies.name(kind);
             let one_of_each_form = format!("{name}=; {name}.1=");
@@ -439,9 +442,9 @@ impl Handler {
             .iter()
             .filter_map(|route| route.demands.as_deref());
         let claims = self.claims_of_session(session);
-        let configured = || self.provider.scopes.join(" ");
-        let scope = session.tokens.scope.clone().unwrap_or_else(configured);
-        Assurance::judge(demands, &session.authentication, &scope, &claims)
+        // what was granted is known from the sign-in on: what is configured now says nothing of it
+        let scope = session.tokens.scope.as_deref().unwrap_or_default();
+        Assurance::judge(demands, &session.authentication, scope, &claims)
     }
 
     /// A tombstone cookie: too small for chunks, so nothing of it is left over.
@@ -509,46 +512,6 @@ struct RememberedSignIn<'a> {
     handle: Option<ByteArray<32>>,
     #[n(4)]
     version: Option<u64>,
-}
-
-/// Whether the user authenticated as strongly and as lately as was asked (OIDC Core §3.1.2.1,
-/// RFC 9470 §5). Time is counted from the request: what the user needed at the provider is no delay.
-fn as_asked(
-    transaction: &LoginTransaction,
-    authentication: &Authentication,
-    leeway: std::time::Duration,
-    now: UnixTime,
-) -> Result<(), Error> {
-    if let Some(max_age) = transaction.max_age {
-        let Some(auth_time) = authentication.auth_time else {
-            return Err(Error::StepUpUnmet(
-                "`auth_time` is missing although `max_age` was asked",
-            ));
-        };
-        let latest = auth_time
-            .plus(std::time::Duration::from_secs(max_age))
-            .plus(leeway);
-        if latest < transaction.started_at {
-            return Err(Error::StepUpUnmet(
-                "`auth_time` is longer ago than the `max_age` that was asked",
-            ));
-        }
-        if auth_time > now.plus(leeway) {
-            return Err(Error::StepUpUnmet(
-                "`auth_time` is in the future; check the clocks",
-            ));
-        }
-    }
-    let Some(wanted) = &transaction.acr_values else {
-        return Ok(());
-    };
-    let acr = authentication.acr.as_deref();
-    match acr.is_some_and(|acr| wanted.split(' ').any(|wanted| wanted == acr)) {
-        true => Ok(()),
-        false => Err(Error::StepUpUnmet(
-            "`acr` is none of the `acr_values` that were asked",
-        )),
-    }
 }
 
 /// What of a session that nobody gets has to be revoked. After a step-up that did not succeed the same

@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use crate::assurance::{Assurance, Demands};
-use crate::config::{ApiId, Application, SessionStorage};
+use crate::config::{ApiId, Application, Route, SessionStorage};
 use crate::cookie::Kind;
 use crate::flow::names::OwnerKey;
 use crate::flow::status::claims_of;
@@ -125,6 +125,8 @@ enum Wanted {
         expired: bool,
         /// Whose token the call needs, where that is not the session's own.
         api: Option<ApiId>,
+        /// What the call's route demands.
+        demands: Option<Arc<Demands>>,
     },
     Marks {
         keys: Vec<MarkKey>,
@@ -139,14 +141,16 @@ impl Lookup {
             handle: handle.clone(),
             expired,
             api: None,
+            demands: None,
         };
         Self { id, wanted }
     }
 
-    /// The same for a call that needs an API's token.
-    pub(crate) fn for_api(mut self, needed: Option<ApiId>) -> Self {
-        if let Wanted::Record { api, .. } = &mut self.wanted {
-            *api = needed;
+    /// The same for a call to a route, which may need an API's token and demand more.
+    pub(crate) fn for_route(mut self, route: &Route) -> Self {
+        if let Wanted::Record { api, demands, .. } = &mut self.wanted {
+            *api = route.token.map(|token| token.api);
+            demands.clone_from(&route.demands);
         }
         self
     }
@@ -155,6 +159,13 @@ impl Lookup {
     pub fn api(&self) -> Option<ApiId> {
         match &self.wanted {
             Wanted::Record { api, .. } => *api,
+            Wanted::Marks { .. } => None,
+        }
+    }
+
+    fn demands(&self) -> Option<&Demands> {
+        match &self.wanted {
+            Wanted::Record { demands, .. } => demands.as_deref(),
             Wanted::Marks { .. } => None,
         }
     }
@@ -251,7 +262,7 @@ impl KnownSession {
             Known::Live(live) => live,
             Known::Clear | Known::Ended(_) => return false,
         };
-        (live.token_until(lookup.api()) <= now || live.judged_by_others)
+        (live.token_until(lookup.api()) <= now || live.is_not_judged_by(lookup.demands()))
             && live.is_renewable()
             && live.ends_at > now
             && live.last_active.plus(live.idle) > now
@@ -310,8 +321,6 @@ pub(crate) struct Live {
     pub(crate) renewing: bool,
     /// How the user authenticated, in the terms of what the routes demanded when it was written.
     pub(crate) assurance: Option<Arc<Assurance>>,
-    /// They demand something else now, and new tokens would be judged by that.
-    pub(crate) judged_by_others: bool,
     /// The tokens of APIs that have their own.
     pub(crate) apis: Arc<[ApiCredential]>,
 }
@@ -324,6 +333,12 @@ impl Live {
     /// Whether new tokens can be had: without a refresh token there is no time to renew at.
     pub(crate) fn is_renewable(&self) -> bool {
         self.refresh_at != UnixTime(u64::MAX)
+    }
+
+    /// Whether new tokens have to be had before a route's demands can be judged.
+    pub(crate) fn is_not_judged_by(&self, demands: Option<&Demands>) -> bool {
+        let unknown = demands.is_some_and(|demands| !demands.knows(self.assurance.as_deref()));
+        unknown && self.is_renewable()
     }
 
     /// Until when calls pass with what is known: no longer than now where an API has nothing.
@@ -358,8 +373,6 @@ pub(crate) fn answered_by_record(
                     idle: part.idle,
                     just_renewed: false,
                     renewing: false,
-                    judged_by_others: part.refresh_at != UnixTime(u64::MAX)
-                        && demands(app).is_some_and(|demands| !demands.knows(part.assurance.as_ref())),
                     assurance: part.assurance.map(Arc::new),
                     apis: part.apis.into(),
                 })
@@ -372,11 +385,6 @@ pub(crate) fn answered_by_record(
         read_at: now,
         state,
     }
-}
-
-/// What one of an application's routes demands, if any does: all know the same rules.
-fn demands(app: &Application) -> Option<&Demands> {
-    app.routes.iter().rev().find_map(|route| route.demands.as_deref())
 }
 
 /// The names under which a session in cookies may be marked as ended.

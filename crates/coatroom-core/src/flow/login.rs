@@ -13,6 +13,7 @@ use url::Url;
 use crate::config::{Application, Compatibility, Origin};
 use crate::cookie::{Jar, Kind, LoginTag};
 use crate::error::Error;
+use crate::flow::asked::{Mark, is_step_up};
 use crate::flow::visible::State;
 use crate::flow::{AgentResponse, Arrived, CodeExchange, Input, Refusal, Seen};
 use crate::guard::Navigation;
@@ -185,7 +186,7 @@ impl Handler {
     ) -> Result<Arrival, Refusal> {
         match self.prove(response, jar, Via::Fetch, context) {
             Ok(exchange) => Ok(Arrival::Exchange(exchange)),
-            Err(refusal) if matches!(refusal.error, Error::LoginStateInvalid(_)) => {
+            Err(Unproved { refusal, .. }) if matches!(refusal.error, Error::LoginStateInvalid(_)) => {
                 // a reload, or React's double effects: the state that made this session again
                 match self.visible(jar, context.now).state {
                     State::Live(session) if session.login_state == state_digest(response.state()) => {
@@ -197,7 +198,7 @@ impl Handler {
                     State::Absent | State::Conflict | State::Ended { .. } | State::Live(_) => Err(refusal),
                 }
             }
-            Err(refusal) => Err(refusal),
+            Err(Unproved { refusal, .. }) => Err(refusal),
         }
     }
 
@@ -221,12 +222,18 @@ impl Handler {
         };
         match self.prove(&response, jar, via, context) {
             Ok(exchange) => Ok(Arrival::Exchange(exchange)),
-            Err(refusal) => Ok(Arrival::Answer(self.recover_unknown(
-                response.state(),
+            // late, and nobody is signed in: what was asked is known all the same
+            Err(Unproved {
                 refusal,
-                jar,
-                context,
-            )?)),
+                late: Some(transaction),
+            }) if !self.is_signed_in(jar, context.now) => {
+                let step = self.recover(&transaction, refusal, jar, context)?;
+                Ok(Arrival::Answer(step))
+            }
+            Err(Unproved { refusal, .. }) => {
+                let step = self.recover_unknown(response.state(), refusal, jar, context)?;
+                Ok(Arrival::Answer(step))
+            }
         }
     }
 
@@ -234,7 +241,7 @@ impl Handler {
         matches!(self.visible(jar, now).state, State::Live(_))
     }
 
-    /// A return whose sign-in nobody knows (any more): into the app where a session is visible,
+    /// A return whose sign-in nobody knows: into the app where a session is visible,
     /// else to one fresh start, else to the app with an advisory error code.
     fn recover_unknown(
         &self,
@@ -401,6 +408,7 @@ impl Handler {
             acr_values: beginning.requested.get("acr_values").map(str::to_owned),
             max_age: self.max_age_of(&beginning.requested),
             scope: beginning.requested.get("scope").map(str::to_owned),
+            asked_scope: self.asked_scope(&beginning.requested),
         };
         let step = AuthorizationRequest {
             redirect_uri: &self.redirect_uri(),
@@ -422,15 +430,6 @@ impl Handler {
         )?;
         set_cookies.extend(self.drop_oldest_pending(jar, context.now));
         step.and_then(context, |url, _| Ok(Step::Done(Begun { url, set_cookies })))
-    }
-
-    /// What `max_age` the request has: the caller's, or the configuration's.
-    fn max_age_of(&self, requested: &RequestedParameters) -> Option<u64> {
-        let mut fixed = self.provider.authorization_parameters.iter();
-        let fixed = fixed
-            .find(|(name, _)| name == "max_age")
-            .map(|(_, value)| value.as_str());
-        fixed.or_else(|| requested.get("max_age"))?.parse().ok()
     }
 
     /// The key of a session that begins now, if it is to have one.
@@ -486,7 +485,7 @@ impl Handler {
         jar: &Jar<'_>,
         via: Via,
         context: &Context<'_>,
-    ) -> Result<CodeExchange, Refusal> {
+    ) -> Result<CodeExchange, Unproved> {
         let kind = Kind::Login(LoginTag::of(response.state()));
         let state = Secret::new(response.state());
         let transaction = self
@@ -497,19 +496,22 @@ impl Handler {
                 "there is no pending sign-in with this `state` in this browser",
             ))?;
         let cleared = || self.cookies.clear(kind, jar);
-        if transaction.is_expired(context.now) {
-            let error = Error::LoginStateInvalid("the sign-in was started more than 10 minutes ago");
-            return Err(Refusal::with_cookies(error, cleared()));
-        }
         // the configuration names another provider since: its code is not for this one (RFC 9700 §4.4)
         let issuer = issuer_digest(&self.provider.issuer);
         if transaction.issuer.is_some_and(|began_at| began_at != issuer) {
             let error = Error::LoginStateInvalid("the sign-in was begun at another provider");
-            return Err(Refusal::with_cookies(error, cleared()));
+            return Err(Refusal::with_cookies(error, cleared()).into());
+        }
+        if transaction.is_expired(context.now) {
+            let error = Error::LoginStateInvalid("the sign-in was started more than 10 minutes ago");
+            return Err(Unproved {
+                refusal: Refusal::with_cookies(error, cleared()),
+                late: Some(Box::new(transaction)),
+            });
         }
         // RFC 9207 §2.4: also for an error response
         if !issuer_matches(response.iss(), &context.provider.metadata) {
-            return Err(Refusal::with_cookies(Error::IssuerMismatch, cleared()));
+            return Err(Refusal::with_cookies(Error::IssuerMismatch, cleared()).into());
         }
         match response {
             AuthorizationResponse::Code { code, .. } => {
@@ -522,37 +524,27 @@ impl Handler {
                     answered_by,
                 ))
             }
-            AuthorizationResponse::Refused { error, .. } => Err(Refusal::with_cookies(
-                Error::AuthorizationFailed {
+            AuthorizationResponse::Refused { error, .. } => {
+                let error = Error::AuthorizationFailed {
                     provider_error: *error,
-                },
-                cleared(),
-            )),
+                };
+                Err(Refusal::with_cookies(error, cleared()).into())
+            }
         }
     }
 }
 
-/// Whether a sign-in is the automatic restart of one that got lost. Travels in `state`, so that
-/// blocked cookies cannot make a loop; forging it only prevents a restart.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Mark {
-    Fresh,
-    Restarted,
+/// Why there is nothing to redeem.
+struct Unproved {
+    refusal: Refusal,
+    /// The sign-in, where it is ours in everything but time.
+    late: Option<Box<LoginTransaction>>,
 }
 
-impl Mark {
-    fn prefix(self) -> &'static str {
-        match self {
-            Self::Fresh => "0",
-            Self::Restarted => "1",
-        }
-    }
-
-    fn of(state: &str) -> Self {
-        match state.starts_with(Self::Fresh.prefix()) {
-            true => Self::Fresh,
-            false => Self::Restarted,
-        }
+impl<T: Into<Refusal>> From<T> for Unproved {
+    fn from(refusal: T) -> Self {
+        let (refusal, late) = (refusal.into(), None);
+        Self { refusal, late }
     }
 }
 
@@ -576,9 +568,4 @@ fn issuer_digest(issuer: &str) -> [u8; 8] {
 /// Remembers in a session which `state` made it.
 pub(crate) fn state_digest(state: &str) -> [u8; 8] {
     digest8("session state", state.as_bytes())
-}
-
-/// Whether a sign-in is to strengthen the session that exists (RFC 9470): then it is for its user.
-fn is_step_up(requested: &RequestedParameters) -> bool {
-    requested.get("acr_values").is_some() || requested.get("max_age").is_some()
 }

@@ -8,6 +8,7 @@ mod answer;
 mod api;
 mod apis;
 mod arrival;
+mod asked;
 mod client_credentials;
 mod duende;
 mod elsewhere;

@@ -497,10 +497,14 @@ impl Refreshed {
     }
 
     fn known(tokens: Tokens) -> Self {
+        Self::of(tokens, Vec::new())
+    }
+
+    pub(super) fn of(tokens: Tokens, api_failures: Vec<ApiFailure>) -> Self {
         Self {
             tokens,
             id_token: IdToken::Good,
-            api_failures: Vec::new(),
+            api_failures,
             userinfo: None,
         }
     }

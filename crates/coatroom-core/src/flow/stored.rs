@@ -53,6 +53,10 @@ impl StoredRefresh {
 }
 
 impl StoredSession {
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
     /// The record's name.
     pub fn key(&self) -> &RecordKey {
         &self.key

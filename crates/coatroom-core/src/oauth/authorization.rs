@@ -78,6 +78,12 @@ impl RequestedParameters {
         Self(asked.collect())
     }
 
+    /// The scopes that a request with these asks for: the caller's, or the configured ones.
+    pub(crate) fn scope(&self, provider: &Provider) -> String {
+        self.get("scope")
+            .map_or_else(|| provider.scopes.join(" "), str::to_owned)
+    }
+
     /// The value of one parameter.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0
@@ -207,10 +213,7 @@ impl AuthorizationRequest<'_> {
     /// Everything that is asked, each name once but `resource`. Which way it takes to the provider is
     /// decided elsewhere: nothing is sent or signed here.
     pub(super) fn parameters(&self, provider: &Provider) -> Vec<(String, String)> {
-        let scope = self
-            .requested
-            .get("scope")
-            .map_or_else(|| provider.scopes.join(" "), str::to_owned);
+        let scope = self.requested.scope(provider);
         let settings = &provider.authorization;
         let mut parameters = vec![
             ("response_type", "code"),

@@ -15,6 +15,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use url::Position;
 
+use super::challenges::{self, Token};
 use super::json;
 use super::token::TokenType;
 use crate::config::{Application, Route, RouteTarget, UpstreamAddress};
@@ -244,21 +245,12 @@ pub(crate) fn names_error(headers: &HeaderMap, schemes: &[&str], error: &str) ->
 
 fn names_error_in(challenges: &str, schemes: &[&str], error: &str) -> bool {
     let mut is_one = false;
-    challenges.split(',').any(|part| {
-        let part = part.trim();
-        let (first, rest) = part.split_once([' ', '\t']).unwrap_or((part, ""));
-        let parameter = match first.contains('=') {
-            true => part,
-            // another scheme begins here
-            false => {
-                is_one = schemes.iter().any(|scheme| first.eq_ignore_ascii_case(scheme));
-                rest.trim()
-            }
-        };
-        let Some((name, value)) = parameter.split_once('=') else {
-            return false;
-        };
-        is_one && name.trim().eq_ignore_ascii_case("error") && value.trim().trim_matches('"') == error
+    challenges::tokens(challenges).any(|token| match token {
+        Token::Scheme(scheme) => {
+            is_one = schemes.iter().any(|one| scheme.eq_ignore_ascii_case(one));
+            false
+        }
+        Token::Parameter(name, value) => is_one && name.eq_ignore_ascii_case("error") && value == error,
     })
 }
 
@@ -637,6 +629,13 @@ mod tests {
                 false,
             ),
             (401, &[r#"Bearer error="use_dpop_nonce""#], false),
+            // a comma in quotes ends nothing
+            (401, &[r#"Bearer realm="a, DPoP error=use_dpop_nonce""#], false),
+            (
+                401,
+                &[r#"DPoP error_description="no, Basic", error="use_dpop_nonce""#],
+                true,
+            ),
             (401, &["DPoP"], false),
             (401, &[], false),
             (400, &[r#"DPoP error="use_dpop_nonce""#], false),

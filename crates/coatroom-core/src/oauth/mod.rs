@@ -9,6 +9,7 @@
 //! Nothing here performs a request, reads a clock, or decides what a session is.
 
 pub(crate) mod authorization;
+mod challenges;
 pub(crate) mod client_auth;
 pub(crate) mod client_credentials;
 pub mod dpop;
@@ -16,7 +17,7 @@ pub(crate) mod end_session;
 pub(crate) mod front_channel;
 pub(crate) mod id_token;
 pub(crate) mod jarm;
-mod json;
+pub(crate) mod json;
 pub(crate) mod jwe;
 pub(crate) mod jwk;
 pub(crate) mod jws;

@@ -29,12 +29,13 @@ pub(crate) fn code_request(
     provider: &Provider,
     context: &mut Context<'_>,
 ) -> Result<ProviderRequest, Error> {
-    let parameters = [
+    let grant = [
         ("grant_type", "authorization_code"),
         ("code", code.expose()),
         ("redirect_uri", redirect_uri),
         ("code_verifier", code_verifier.expose()),
     ];
+    let parameters: Vec<_> = grant.into_iter().chain(own_resource(provider)).collect();
     let metadata = &context.provider.metadata;
     client_auth::post(&metadata.token_endpoint, &parameters, provider, context)
 }
@@ -54,9 +55,16 @@ pub(crate) fn refresh_request(
         ("refresh_token", refresh_token.expose()),
     ];
     let scope = scope.map(|scope| ("scope", scope));
-    let parameters: Vec<_> = grant.into_iter().chain(scope).collect();
+    let all = grant.into_iter().chain(scope).chain(own_resource(provider));
+    let parameters: Vec<_> = all.collect();
     let metadata = &context.provider.metadata;
     client_auth::post(&metadata.token_endpoint, &parameters, provider, context)
+}
+
+/// For which APIs the session's own token is, where that has to be said (RFC 8707 §2.2).
+fn own_resource(provider: &Provider) -> impl Iterator<Item = (&'static str, &str)> {
+    let own = provider.authorization.own_resource.iter();
+    own.map(|uri| ("resource", uri.as_str()))
 }
 
 /// What a successful answer holds (RFC 6749 §5.1).

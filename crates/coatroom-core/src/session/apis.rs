@@ -9,7 +9,7 @@ use minicbor::{CborLen, Decode, Encode};
 use zeroize::Zeroizing;
 
 use super::{PROOF_KEY, Session, SessionId, authorization, bytes, encode};
-use crate::config::{ApiId, SessionLimits};
+use crate::config::ApiId;
 use crate::error::Error;
 use crate::headers::Authorization;
 use crate::packed::{pack, unpack};
@@ -69,13 +69,9 @@ impl ApiToken {
 
 impl Session {
     /// The plaintext of the cookie that has an API's token; none where the token is in the browser
-    /// already.
-    pub(crate) fn encode_api_cookie(
-        &self,
-        token: &ApiToken,
-        limits: &SessionLimits,
-    ) -> Option<Zeroizing<Vec<u8>>> {
-        let half_idle = self.last_active.plus(limits.idle / 2);
+    /// already. It counts beside the anchor only, which knows the session's clocks: they move on where
+    /// this cookie stays as it is.
+    pub(crate) fn encode_api_cookie(&self, token: &ApiToken) -> Option<Zeroizing<Vec<u8>>> {
         let (state, packed) = match &token.state {
             ApiState::InBrowser => return None,
             ApiState::Token(token) => (THERE, pack(token)),
@@ -84,7 +80,7 @@ impl Session {
         Some(encode(&ApiCookieRecord {
             session: ByteArray::from(self.id.0),
             api: ByteArray::from(token.api.0),
-            honoured_until: token.expires_at.min(half_idle).min(self.ends_at(limits)).0,
+            honoured_until: token.expires_at.0,
             state,
             token: bytes(&packed),
             proof_key: self.proof_key_bytes(),

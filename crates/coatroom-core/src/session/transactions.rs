@@ -44,8 +44,11 @@ pub(crate) struct LoginTransaction {
     pub(crate) acr_values: Option<String>,
     /// What was asked for: how long ago the user may have authenticated, in seconds.
     pub(crate) max_age: Option<u64>,
-    /// The scopes that were asked for, if fewer than the configured ones.
+    /// The scopes that the caller asked for, if fewer than the configured ones.
     pub(crate) scope: Option<String>,
+    /// The scopes that were asked for: those that are granted where the provider does not say (RFC 6749
+    /// §5.1).
+    pub(crate) asked_scope: Option<String>,
 }
 
 impl LoginTransaction {
@@ -66,6 +69,7 @@ impl LoginTransaction {
             acr_values: self.acr_values.clone(),
             max_age: self.max_age,
             scope: self.scope.clone(),
+            asked_scope: self.asked_scope.clone(),
         })
     }
 
@@ -87,6 +91,7 @@ impl LoginTransaction {
             acr_values: record.acr_values,
             max_age: record.max_age,
             scope: record.scope,
+            asked_scope: record.asked_scope,
         })
     }
 
@@ -168,6 +173,8 @@ struct LoginRecord<'a> {
     max_age: Option<u64>,
     #[n(14)]
     scope: Option<String>,
+    #[n(15)]
+    asked_scope: Option<String>,
 }
 
 #[derive(Encode, Decode, CborLen)]

@@ -30,7 +30,13 @@ pub(crate) async fn renew(
     held: StoredSession,
 ) -> Result<StoredSession, Error> {
     let world = StoredWorld {
-        common: Common::new(shared, agent, store, held.session_id()),
+        common: Common::new(
+            shared,
+            agent,
+            store,
+            held.session_id(),
+            agent.handler.requests_of_renewal(&held),
+        ),
         held: held.clone(),
     };
     let name = held.key().0;
@@ -52,7 +58,13 @@ pub(crate) async fn renew_shared(
 ) -> Result<Refresh, Error> {
     let session = held.session_id();
     let world = SharedWorld {
-        common: Common::new(shared, agent, store, session),
+        common: Common::new(
+            shared,
+            agent,
+            store,
+            session,
+            agent.handler.requests_of_refresh(&held),
+        ),
         held: held.clone(),
     };
     // by the token that the browser holds: another tab's may be another link of the chain
@@ -74,6 +86,8 @@ struct Common {
     store: Arc<dyn SessionStore>,
     session: coatroom_core::session::SessionId,
     lease: EntryKey,
+    /// How many requests it takes at most.
+    requests: u32,
     /// Until the refresh is over, whoever still waits for it.
     _busy: Busy,
 }
@@ -84,8 +98,10 @@ impl Common {
         agent: &Arc<Agent>,
         store: &Arc<dyn SessionStore>,
         session: coatroom_core::session::SessionId,
+        requests: u32,
     ) -> Self {
         Self {
+            requests,
             shared: Arc::clone(shared),
             agent: Arc::clone(agent),
             store: Arc::clone(store),
@@ -136,18 +152,10 @@ impl Common {
         Ok(self.store.release(&self.lease, holder, rest).await?)
     }
 
-    /// A token request, another one for each API, each once more where the provider wants another nonce for
-    /// its proof, and once the provider's keys: its metadata is there.
+    /// Its requests, and once the provider's keys: its metadata is there.
     fn deadline(&self) -> Duration {
-        let handler = &self.agent.handler;
-        let provider = handler.provider();
-        let apis = u32::try_from(handler.application().apis.list.len()).unwrap_or(u32::MAX);
-        let tries = 1 + u32::from(provider.dpop.is_some());
-        let requests = apis.saturating_add(1).saturating_mul(tries);
-        provider
-            .timeout
-            .saturating_mul(requests)
-            .saturating_add(KEYS_LIMIT)
+        let timeout = self.agent.handler.provider().timeout;
+        timeout.saturating_mul(self.requests).saturating_add(KEYS_LIMIT)
     }
 
     fn note(&self, note: Note) {

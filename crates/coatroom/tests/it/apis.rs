@@ -12,12 +12,17 @@ use crate::support::browser::{Answer, Browser};
 use crate::support::provider::{Fault, Rotation};
 use crate::support::{Rig, config, route, store_settings};
 
+const BASE: &str = "https://base.example";
+
 const ORDERS: &str = "https://orders.example";
 
 /// Three APIs, each with an audience of its own, and one that gets the session's own token.
 fn mixed(config: &mut ApplicationConfig) {
     only_own(config);
     config.routes.push(route("/base/"));
+    if let Some(provider) = &mut config.provider {
+        provider.authorization.resource = vec![BASE.to_owned()];
+    }
 }
 
 /// Three APIs, each with an audience of its own.
@@ -161,6 +166,39 @@ async fn the_sign_in_asks_for_what_the_apis_will_need() {
     assert_eq!(values("resource"), [ORDERS]);
     assert_eq!(values("scope"), ["openid profile orders:read"]);
     assert!(values("audience").is_empty());
+}
+
+/// RFC 8707 §2.2: who does not say for which of the granted resources a token is may get one for all.
+#[tokio::test]
+async fn the_sessions_own_token_is_asked_for_its_own_resource_alone() {
+    for (routes, expected) in [
+        (mixed as fn(&mut ApplicationConfig), Some(BASE)),
+        // nobody but the provider is shown it
+        (only_own, None),
+    ] {
+        let rig = Rig::with(routes).await;
+        let mut browser = rig.signed_in().await;
+        refresh(&mut browser).await;
+        let forms = rig.provider.script().token_forms.clone();
+        let own = |form: &&HashMap<String, String>| {
+            let target = form.get("resource").or_else(|| form.get("audience"));
+            target.is_none_or(|target| target == BASE)
+        };
+        let own: Vec<_> = forms.iter().filter(own).collect();
+        let found: Vec<_> = own
+            .iter()
+            .map(|form| {
+                (
+                    form["grant_type"].as_str(),
+                    form.get("resource").map(String::as_str),
+                )
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [("authorization_code", expected), ("refresh_token", expected)]
+        );
+    }
 }
 
 #[tokio::test]
@@ -508,6 +546,105 @@ async fn without_a_refresh_token_an_exchange_is_all_there_is() {
     for path in ["/orders/1", "/stock/1"] {
         assert_eq!(refused(&rig, &mut browser, path).await, "provider_error");
     }
+}
+
+/// An exchange needs the session's own access token and nothing else.
+#[tokio::test]
+async fn without_a_refresh_token_an_exchanged_token_is_had_again_while_the_sessions_own_lives() {
+    for storage in [
+        SessionStorage::Cookie,
+        SessionStorage::CookieWithRevocations(Box::new(store_settings())),
+    ] {
+        let rig = Rig::new().await.replica_with(storage, only_own);
+        {
+            let mut script = rig.provider.script();
+            script.refresh = Rotation::Never;
+            script.expires_in = Some(3600);
+            script
+                .target_answers
+                .insert("pay".to_owned(), json!({"expires_in": 60}));
+        }
+        let mut browser = rig.signed_in().await;
+        let exchanges = || {
+            rig.provider
+                .count("urn:ietf:params:oauth:grant-type:token-exchange", 200)
+        };
+        let mut before = call(&rig, &mut browser, "/pay/1").await.unwrap_or_default();
+        for round in 1..=5 {
+            rig.advance(61);
+            assert_eq!(
+                refused(&rig, &mut browser, "/pay/1").await,
+                "access_token_expired"
+            );
+            refresh(&mut browser).await;
+            let after = call(&rig, &mut browser, "/pay/1").await.unwrap_or_default();
+            assert!(
+                after.starts_with("canary-access-pay-") && after != before,
+                "{after}"
+            );
+            assert_eq!(exchanges(), 1 + round);
+            before = after;
+            // who asks again gets nothing newer
+            refresh(&mut browser).await;
+            assert_eq!(exchanges(), 1 + round);
+        }
+        // those that cannot be had say so again, and not that a refresh would help
+        for path in ["/orders/1", "/stock/1"] {
+            assert_eq!(
+                refused(&rig, &mut browser, path).await,
+                "provider_error",
+                "{path}"
+            );
+        }
+        // a provider that does not exchange it any more costs that API alone
+        rig.advance(61);
+        rig.provider.script().target_faults.insert(
+            "pay".to_owned(),
+            Fault::Answer(400, "application/json", r#"{"error":"invalid_target"}"#),
+        );
+        refresh(&mut browser).await;
+        assert_eq!(refused(&rig, &mut browser, "/pay/1").await, "provider_error");
+        assert!(browser.is_signed_in().await);
+        // and the session ends with its own token
+        rig.advance(3600);
+        assert_eq!(
+            browser.fetch(Method::POST, "/auth/refresh", "").await.status,
+            StatusCode::UNAUTHORIZED
+        );
+    }
+}
+
+/// A long token stays where it is: the agent does not see it, and cannot write it anew.
+#[tokio::test]
+async fn a_token_in_the_browser_lives_as_long_as_users_do_something() {
+    let rig = Rig::with(only_own).await;
+    {
+        let mut script = rig.provider.script();
+        script.refresh = Rotation::Never;
+        script.expires_in = Some(36_000);
+        script.padding = 400;
+    }
+    let mut browser = rig.signed_in().await;
+    let first = call(&rig, &mut browser, "/pay/1").await.unwrap_or_default();
+    // half the idle time is 15 minutes
+    for _ in 0..8 {
+        rig.advance(901);
+        assert_eq!(
+            refused(&rig, &mut browser, "/pay/1").await,
+            "access_token_expired"
+        );
+        refresh(&mut browser).await;
+        let token = call(&rig, &mut browser, "/pay/1").await.unwrap_or_default();
+        assert_eq!(token, first);
+    }
+    assert_eq!(
+        rig.provider
+            .count("urn:ietf:params:oauth:grant-type:token-exchange", 200),
+        1
+    );
+    // who does nothing is signed out all the same
+    rig.advance(1801);
+    assert_ne!(refused(&rig, &mut browser, "/pay/1").await, "passed");
 }
 
 #[tokio::test]

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use coatroom::clock::Clock as _;
 use coatroom::timer::CoarseTimer;
 use coatroom::upstream::{Connector, Upstream};
 use coatroom::{DpopSigner, TokenHandlerService};
 use coatroom_core::config::{ApplicationConfig, RouteConfig, RouteTargetConfig};
+use coatroom_core::flow::Input;
+use coatroom_core::handler::Handler;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use tower::{Layer as _, ServiceExt as _};
@@ -17,7 +20,7 @@ use tower::{Layer as _, ServiceExt as _};
 use crate::support::browser::{Browser, Site};
 use crate::support::dpop::{ProvingApi, proof};
 use crate::support::provider::Rotation;
-use crate::support::{Api, Rig, provider_of};
+use crate::support::{Api, Rig, checked, config, keys, provider_of};
 
 type Proxy = TokenHandlerService<Upstream<Full<Bytes>>>;
 
@@ -566,6 +569,30 @@ async fn sessions_from_before_the_setting_changed_live_on_as_they_began() {
     let (authorization, _, jkt) = got(&plain.api);
     let token = authorization.strip_prefix("DPoP ").expect("its scheme");
     assert_eq!(plain.provider.key_of(token), Some(jkt));
+}
+
+/// A key is the session's: what a refresh may take goes by it, and not by the setting of now.
+#[tokio::test]
+async fn a_refresh_may_take_as_long_as_the_sessions_key_needs() {
+    let plain = Rig::new().await;
+    let bound = plain.replica_with(plain.storage(), on);
+    for (rig, expected) in [(&plain, 1), (&bound, 2)] {
+        plain.provider.script().dpop = expected == 2;
+        let browser = rig.signed_in().await;
+        let request = browser.fetch_request(&Method::POST, "/auth/refresh", "");
+        for change in [on, |_: &mut ApplicationConfig| {}] {
+            let mut config = config(&rig.provider.issuer);
+            change(&mut config);
+            let handler = Handler::new(Arc::new(checked(config)), Arc::new(keys())).expect("it is checked");
+            let refresh = handler.refresh(
+                request.headers(),
+                &Input::form(b"").expect("a form"),
+                rig.clock.now(),
+            );
+            let refresh = refresh.ok().expect("it is signed in");
+            assert_eq!(handler.requests_of_refresh(&refresh), expected);
+        }
+    }
 }
 
 #[tokio::test]

@@ -256,6 +256,51 @@ async fn a_sign_in_that_begins_anew_asks_for_no_less() {
     }
 }
 
+/// A browser's clock may be behind: its cookie is there after the sign-in's ten minutes.
+#[tokio::test]
+async fn a_sign_in_that_comes_late_begins_anew_with_what_was_asked() {
+    let rig = Rig::new().await;
+    let mut browser = rig.browser();
+    let late = async |browser: &mut Browser, url: &str| {
+        let query = rig.provider.approve(url, "alice");
+        rig.advance(601);
+        for cookie in &mut browser.jar {
+            cookie.expires_at += 10_000;
+        }
+        let callback = format!("/auth/callback?{query}");
+        let answer = browser.navigate(&callback, Site::Cross).await;
+        answer.location().to_owned()
+    };
+    let parameters = "acr_values=gold&max_age=60&scope=openid&return_to=%2Forders";
+    let started = browser.fetch(Method::POST, "/auth/login/start", parameters).await;
+    let url = started.json()["authorization_url"].as_str().map(str::to_owned);
+    let again = late(&mut browser, &url.expect("a URL")).await;
+    for asked in ["acr_values=gold&", "max_age=60&", "scope=openid&"] {
+        assert!(format!("{again}&").contains(asked), "{asked}: {again}");
+    }
+    // in time, and it leads where it was to lead
+    let saved = browser.jar.clone();
+    rig.provider.script().claims = json!({"acr": "gold", "auth_time": rig.now()});
+    let query = rig.provider.approve(&again, "alice");
+    let callback = format!("/auth/callback?{query}");
+    let answer = browser.navigate(&callback, Site::Cross).await;
+    assert_eq!(answer.location(), "https://shop.example/orders");
+    // late again, and that is the end of it
+    browser.jar = saved;
+    assert_eq!(
+        late(&mut browser, &again).await,
+        "https://shop.example/?login_error=login_state_invalid"
+    );
+    // a step-up is for its user, and never begins anew by itself
+    let mut browser = rig.signed_in().await;
+    let started = browser
+        .fetch(Method::POST, "/auth/login/start", "acr_values=gold")
+        .await;
+    let url = started.json()["authorization_url"].as_str().map(str::to_owned);
+    let answer = late(&mut browser, &url.expect("a URL")).await;
+    assert_eq!(answer, "https://shop.example/?login_error=login_state_invalid");
+}
+
 #[tokio::test]
 async fn sessions_from_before_a_rule_are_judged_by_it() {
     for (number, (world, rig)) in worlds().await.into_iter().enumerate() {
@@ -300,4 +345,120 @@ async fn a_narrower_sign_in_grants_no_more() {
     assert_eq!(call(&mut browser, "/write/x").await.status, StatusCode::FORBIDDEN);
     step_up(&mut browser, &rig, "", "alice").await;
     assert_eq!(call(&mut browser, "/write/x").await.status, StatusCode::OK);
+}
+
+/// RFC 6749 §5.1: where the provider does not say, what was asked for at that sign-in is granted, and
+/// not what the configuration asks for by now.
+#[tokio::test]
+async fn what_a_later_configuration_asks_for_was_not_granted() {
+    for storage in [
+        SessionStorage::Cookie,
+        SessionStorage::Store(Box::new(store_settings())),
+    ] {
+        let base = Rig::with(|_| {}).await;
+        let asking = |scopes: &'static str| {
+            move |config: &mut ApplicationConfig| {
+                demanding(config);
+                let provider = config.provider.as_mut().expect("an agent");
+                provider.scopes = Some(scopes.split(' ').map(str::to_owned).collect());
+            }
+        };
+        let before = base.replica_with(storage.clone(), asking("openid"));
+        let after = base.replica_with(storage, asking("openid write"));
+        let mut browser = before.browser();
+        browser.sign_in(&base.provider, "alice").await;
+        let mut there = browser.at(after.service.clone());
+        for _ in 0..2 {
+            assert_eq!(call(&mut there, "/write/x").await.status, StatusCode::FORBIDDEN);
+            let refreshed = there.fetch(Method::POST, "/auth/refresh", "").await;
+            assert_eq!(refreshed.status, StatusCode::OK);
+            after.advance(10);
+        }
+        // begun before, finished after
+        let mut late = before.browser();
+        let started = late.fetch(Method::POST, "/auth/login/start", "").await;
+        let url = started.json()["authorization_url"].as_str().map(str::to_owned);
+        let query = base.provider.approve(&url.expect("a URL"), "bob");
+        let mut late = late.at(after.service.clone());
+        late.navigate(&format!("/auth/callback?{query}"), Site::Cross)
+            .await;
+        assert_eq!(call(&mut late, "/write/x").await.status, StatusCode::FORBIDDEN);
+        step_up(&mut there, &after, "", "alice").await;
+        assert_eq!(call(&mut there, "/write/x").await.status, StatusCode::OK);
+        // and the other way round: it was granted, whatever is asked for now
+        let mut back = there.at(before.service.clone());
+        assert_eq!(call(&mut back, "/write/x").await.status, StatusCode::OK);
+        let refreshed = back.fetch(Method::POST, "/auth/refresh", "").await;
+        assert_eq!(refreshed.status, StatusCode::OK);
+        before.advance(10);
+        assert_eq!(call(&mut back, "/write/x").await.status, StatusCode::OK);
+    }
+}
+
+/// A deployment that changes what one route demands, while both configurations serve.
+#[tokio::test]
+async fn a_changed_demand_costs_its_own_route_alone() {
+    for storage in [
+        SessionStorage::Cookie,
+        SessionStorage::Store(Box::new(store_settings())),
+    ] {
+        let base = Rig::with(|_| {}).await;
+        let before = base.replica_with(storage.clone(), demanding);
+        let after = base.replica_with(storage, |config| {
+            demanding(config);
+            for route in config.routes.iter_mut().filter(|route| route.path == "/admin/") {
+                let claims = &mut route.require.as_mut().expect("it demands").claims;
+                claims[0].1.push("owner".to_owned());
+            }
+        });
+        base.provider.script().claims = json!({"acr": "gold", "auth_time": START.0, "role": "owner"});
+        let mut browser = before.browser();
+        browser.sign_in(&base.provider, "alice").await;
+        let mut there = browser.at(after.service.clone());
+        for path in ["/api/x", "/gold/x", "/lately/x"] {
+            assert_eq!(call(&mut there, path).await.status, StatusCode::OK, "{path}");
+        }
+        assert_eq!(base.provider.count("refresh_token", 200), 0);
+        let first = call(&mut there, "/admin/x").await;
+        if first.status != StatusCode::OK {
+            assert_eq!(first.error_code(), "access_token_expired");
+            there.fetch(Method::POST, "/auth/refresh", "").await;
+            assert_eq!(call(&mut there, "/admin/x").await.status, StatusCode::OK);
+        }
+        assert_eq!(base.provider.count("refresh_token", 200), 1);
+    }
+}
+
+/// An instance beside the agent that has some of its routes, and one that the agent does not know.
+#[tokio::test]
+async fn an_instance_with_some_of_the_routes_judges_by_what_the_agent_judged() {
+    for storage in [
+        SessionStorage::Cookie,
+        SessionStorage::Store(Box::new(store_settings())),
+    ] {
+        let base = Rig::with(|_| {}).await;
+        let agent = base.replica_with(storage, demanding);
+        let proxy = agent.proxy_only_with(|config| {
+            demanding(config);
+            config
+                .routes
+                .retain(|route| !["/gold/", "/write/"].contains(&route.path.as_str()));
+            let unknown = config.routes.iter_mut().find(|route| route.path == "/media/");
+            unknown.expect("a route").require = Some(DemandsConfig {
+                acr: vec!["platinum".to_owned()],
+                ..DemandsConfig::default()
+            });
+        });
+        base.provider.script().claims = json!({"acr": "gold", "auth_time": START.0, "role": "user"});
+        let browser = agent.signed_in().await;
+        let mut there = browser.at(proxy.service.clone());
+        for path in ["/api/x", "/lately/x", "/maybe/x"] {
+            assert_eq!(call(&mut there, path).await.status, StatusCode::OK, "{path}");
+        }
+        assert_eq!(call(&mut there, "/admin/x").await.error_code(), "forbidden");
+        // fails closed, and no other route pays for it
+        assert_ne!(call(&mut there, "/media/x").await.status, StatusCode::OK);
+        assert_eq!(call(&mut there, "/api/x").await.status, StatusCode::OK);
+        assert_eq!(base.provider.count("refresh_token", 200), 0);
+    }
 }
