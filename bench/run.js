@@ -17,7 +17,7 @@ import { idleMemory } from './idle.js';
 import { WORKLOADS, canCountInstructions, headersOf, measure, move, processors } from './load.js';
 import { family } from './process.js';
 import { machine, report, write } from './report.js';
-import { Servers, TOKENS } from './servers.js';
+import { PROOFS, Servers, TOKENS } from './servers.js';
 
 const PEERS = ['nginx', 'haproxy', 'apache', 'auth_request'];
 const USAGE = `node bench/run.js [options]
@@ -26,6 +26,7 @@ const USAGE = `node bench/run.js [options]
   --only A,B           of ${PEERS.join(', ')}, coatroom; nginx is always there, since it is what is compared with
   --workloads A,B      of ${WORKLOADS.map(({ id }) => id).join(', ')}, idle
   --tokens A,B         of ${Object.keys(TOKENS).join(', ')}
+  --dpop               Coatroom with bearer tokens, and with sessions that have a key each and sign a proof for every call (DPoP), ES256 and EdDSA
   --binary [NAME=]PATH which Coatroom; several times to compare some with each other (default: target/release/coatroom, or COATROOM_BIN)
   --rounds N           how many rounds (default 5, quick 3)
   --seconds N          of every measured run, instead of each workload's own
@@ -69,7 +70,8 @@ async function probe(subjects) {
   const probes = {};
   for (const subject of subjects) {
     const seen = await request(`${subject.url}/api/seen`, { headers: subject.headers });
-    const token = seen.text.replace(/^Bearer /, '');
+    const token = seen.text.replace(subject.algorithm ? /^DPoP / : /^Bearer /, '');
+    if (subject.algorithm) await probeProof(subject);
     if (subject.token) {
       const [least, most] = TOKENS[subject.token].length;
       if (!(token.length >= least && token.length <= most && token !== seen.text)) {
@@ -85,6 +87,19 @@ async function probe(subjects) {
     }
   }
   return probes;
+}
+
+/** A proof for this call comes with each call, by the key that was wanted, and another one each time. */
+async function probeProof(subject) {
+  const proofs = [];
+  for (const _ of [1, 2]) {
+    const { text } = await request(`${subject.url}/api/proof`, { headers: subject.headers });
+    const [header, claims] = text.split('.').slice(0, 2).map((part) => JSON.parse(Buffer.from(part, 'base64url').toString() || 'null'));
+    const isGood = header?.typ === 'dpop+jwt' && header.alg === subject.algorithm && claims?.htm === 'GET' && claims.ath;
+    if (!isGood) throw new Error(`${subject.title}: no proof with ${subject.algorithm} arrived at the API`);
+    proofs.push(claims.jti);
+  }
+  if (proofs[0] === proofs[1]) throw new Error(`${subject.title}: one proof for two calls`);
 }
 
 /** `{round, workload, subject, …what was measured}` of every run. */
@@ -148,16 +163,17 @@ function readOptions() {
   if (names.size < binaries.length || ![...names].every(isPlain)) {
     fail('several binaries need different names of small letters and digits\nhint: --binary before=/tmp/coatroom --binary after=target/release/coatroom');
   }
-  const only = list('only', values.only, [...PEERS, 'coatroom'], quick || binaries.length > 1 ? ['nginx', 'coatroom'] : [...PEERS, 'coatroom']);
-  const tokens = list('tokens', values.tokens, Object.keys(TOKENS), quick || binaries.length > 1 ? ['1.2k'] : Object.keys(TOKENS));
+  const only = list('only', values.only, [...PEERS, 'coatroom'], quick || values.dpop || binaries.length > 1 ? ['nginx', 'coatroom'] : [...PEERS, 'coatroom']);
+  const tokens = list('tokens', values.tokens, Object.keys(TOKENS), quick || values.dpop || binaries.length > 1 ? ['1.2k'] : Object.keys(TOKENS));
   if (values.out !== undefined && !/^\w[\w.-]*$/.test(values.out)) fail('--out: a name, such as 2026-01-31, not a path');
   const ids = [...WORKLOADS.map(({ id }) => id), 'idle'];
   const workloads = list('workloads', values.workloads, ids, quick ? ['small'] : ids);
-  const isWhole = !quick && ['only', 'workloads', 'tokens', 'binary', 'rounds', 'seconds', 'connections'].every((name) => values[name] === undefined);
+  const isWhole = !quick && ['only', 'dpop', 'workloads', 'tokens', 'binary', 'rounds', 'seconds', 'connections'].every((name) => values[name] === undefined);
   return {
     peers: PEERS.filter((peer) => peer === 'nginx' || only.includes(peer)),
     binaries,
     tokens,
+    proofs: values.dpop ? Object.keys(PROOFS) : ['none'],
     // Without it, it still makes the cookie that every server gets.
     withOurs: only.includes('coatroom'),
     usual: tokens.includes('1.2k') ? '1.2k' : tokens[0],
@@ -175,7 +191,7 @@ function parsed() {
   try {
     return parseArgs({
       options: {
-        help: flag, quick: flag, only: text, workloads: text, tokens: text, binary: { ...text, multiple: true },
+        help: flag, quick: flag, dpop: flag, only: text, workloads: text, tokens: text, binary: { ...text, multiple: true },
         rounds: text, seconds: text, connections: text, out: text,
       },
     }).values;

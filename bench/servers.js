@@ -25,12 +25,22 @@ const APACHE_MODULES = firstOf('/usr/lib/apache2/modules', '/usr/lib64/httpd/mod
 /** What a script of the application sends with every call; the same to every server, cookies aside. */
 const SCRIPT = { 'token-handler-version': '1', 'sec-fetch-site': 'same-origin', 'sec-fetch-mode': 'cors' };
 
+/** Keys that sessions prove the possession of, with each call (RFC 9449); what stands in the configuration. */
+export const PROOFS = {
+  none: { dpop: '' },
+  es256: { dpop: 'dpop: {algorithm: ES256}', algorithm: 'ES256' },
+  eddsa: { dpop: 'dpop: {algorithm: EdDSA}', algorithm: 'EdDSA' },
+};
+
 /** The access tokens: what the provider is told to make, and how long they then are. */
 export const TOKENS = {
   '43b': { title: '43 bytes, opaque', format: 'opaque', padding: 0, length: [43, 43] },
   '1.2k': { title: '1.2 KB, JWT', format: 'jwt', padding: 484, length: [1150, 1250] },
   '3.5k': { title: '3.5 KB, in chunks', format: 'opaque', padding: 3_457, length: [3500, 3500] },
 };
+
+/** What `cnf` of a token that is bound to a key adds to a JWT, in bytes. */
+const CONFIRMATION = 79;
 
 const CLIENT_SECRET = randomBytes(24).toString('hex');
 
@@ -49,9 +59,10 @@ export class Servers {
    * @param {string[]} options.peers
    * @param {{name: string, path: string}[]} options.binaries
    * @param {string[]} options.tokens
+   * @param {string[]} options.proofs of `PROOFS`
    * @returns the subjects, nginx first
    */
-  async start({ peers, binaries, tokens }) {
+  async start({ peers, binaries, tokens, proofs }) {
     await mkdir(join(this.directory, 'files'), { recursive: true });
     // Readable for the users that nginx and Apache become when they are started as root.
     for (const folder of [dirname(this.directory), this.directory]) await chmod(folder, 0o755);
@@ -65,15 +76,18 @@ export class Servers {
     };
     this.upstreamPid = (await this.#nginx('upstream', upstream)).pid;
 
-    const ports = await freePorts(2 + binaries.length * 3);
+    const variants = binaries.flatMap((binary) => proofs.map((proof) => ({
+      binary, proof, name: proof === 'none' ? binary.name : `${binary.name}-${proof}`,
+    })));
+    const ports = await freePorts(2 + variants.length * 3);
     const [apachePort, providerPort] = ports.splice(0, 2);
-    const places = binaries.map((binary) => ({ ...binary, ports: ports.splice(0, 3) }));
+    const places = variants.map((variant) => ({ ...variant, ports: ports.splice(0, 3) }));
     this.provider = await startProvider({ port: providerPort, accessTokenTtl: 3 * 60 * 60, clients: clientsOf(apachePort, places) });
 
     const own = [];
-    for (const place of places) own.push(...await this.#coatroom(place, tokens, places.length > 1));
+    for (const place of places) own.push(...await this.#coatroom(place, tokens, binaries.length > 1));
     // Every server gets the same headers, the cookie of a 1.2 KB token included.
-    const usual = own.find(({ token }) => token === '1.2k') ?? own[0];
+    const usual = own.find(({ token, algorithm }) => token === '1.2k' && !algorithm) ?? own[0];
     const headers = usual?.headers ?? SCRIPT;
     const subjects = [];
     for (const peer of peers) {
@@ -147,14 +161,16 @@ export class Servers {
   }
 
   /** One process for plain HTTP, and one with the same keys for TLS. */
-  async #coatroom({ name, path, ports: [port, tlsPort, adminPort] }, tokens, isOneOfSeveral) {
+  async #coatroom({ binary, proof, name, ports: [port, tlsPort, adminPort] }, tokens, isOneOfSeveral) {
+    const { path } = binary;
+    const { dpop, algorithm } = PROOFS[proof];
     const directory = join(this.directory, `coatroom-${name}`);
     await mkdir(directory);
     const { stdout: key } = await promisify(execFile)(path, ['keygen']);
     await writeFile(join(directory, 'coatroom.key'), key, { mode: 0o600 });
     const [tlsAdminPort] = await freePorts(1);
     const serve = async (file, listener, values) => {
-      await fillIn('coatroom.yaml', { ...this.#values, ISSUER: this.provider.issuer, CLIENT: name, ...values }, join(directory, file));
+      await fillIn('coatroom.yaml', { ...this.#values, ISSUER: this.provider.issuer, CLIENT: name, DPOP: dpop, ...values }, join(directory, file));
       const server = await this.#run({
         name: `${name}-${listener}`, port: values.PORT, directory, command: [path, 'serve', '--config', file],
         environment: { CLIENT_SECRET },
@@ -169,25 +185,25 @@ export class Servers {
     const subjects = [];
     const url = `http://127.0.0.1:${port}`;
     for (const token of tokens) {
-      this.#tokensAre(token);
+      this.#tokensAre(token, algorithm && TOKENS[token].format === 'jwt' ? CONFIRMATION : 0);
       const user = new User({ name: 'alice', url });
       await user.signIn().finally(() => user.close());
       const cookies = user.cookies('/api/');
       if (token === '3.5k' && cookies.length < 2) throw new Error('the token of 3.5 KB is not in chunks');
       subjects.push({
         id: `${name}-${token}`,
-        title: `${isOneOfSeveral ? name : 'Coatroom'}, ${TOKENS[token].title}`,
+        title: `${isOneOfSeveral ? binary.name : 'Coatroom'}, ${TOKENS[token].title}${algorithm ? `, DPoP with ${algorithm}` : ''}`,
         pid: plain.pid, tlsPid: tls.pid, url, tlsUrl: `https://127.0.0.1:${tlsPort}`,
         headers: { ...SCRIPT, cookie: cookies.join('; ') },
-        token, isOurs: true, binary: { name, path },
+        token, algorithm, isOurs: true, binary,
       });
     }
     return subjects;
   }
 
-  #tokensAre(token) {
+  #tokensAre(token, less = 0) {
     this.provider.settings.accessTokenFormat = TOKENS[token].format;
-    this.provider.settings.accessTokenPadding = TOKENS[token].padding;
+    this.provider.settings.accessTokenPadding = TOKENS[token].padding - less;
   }
 
   async #certificates(binary) {

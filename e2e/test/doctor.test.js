@@ -35,6 +35,17 @@ scenario('the doctor finds nothing at a real provider where nothing is wrong, an
   assert.equal(elsewhere.of('redirect URI').state, 'failed', elsewhere.text);
   assert.match(elsewhere.of('redirect URI').todo, /register exactly "http:\/\/localhost:1\/auth\/callback"/);
 
+  const posted = (text) => text.replace(/^( *)client_id: /m, '$1response_mode: form_post\n$&');
+  const form = await doctor(rig, { change: posted });
+  assert.match(form.of('response mode').found, /form_post/);
+  assert.equal(form.of('redirect URI').state, 'good', `its answer is a form with status 400: ${form.text}`);
+  const formElsewhere = await doctor(rig, { change: (text) => posted(text).replaceAll(rig.url, 'http://localhost:1') });
+  assert.equal(formElsewhere.of('redirect URI').state, 'failed', formElsewhere.text);
+
+  const pushed = (text) => text.replace(/^ *pushed_authorization_requests: .*\n/m, '');
+  const unknownThere = await doctor(rig, { secret: 'another-secret-4hTz9', change: pushed });
+  assert.match(unknownThere.of('redirect URI').found, /refuses the pushed request \(invalid_client\)/, unknownThere.text);
+
   const slash = await doctor(rig, { change: (text) => text.replaceAll(rig.issuer, `${rig.issuer}/`) });
   assert.equal(slash.code, 1);
   assert.match(slash.of('issuer').found, /ours has a slash at its end/, slash.text);

@@ -78,6 +78,10 @@ async function wholeSession(rig, profile) {
     assert.equal(verified.format, profile.token.format);
     assert.equal(verified.claims.sub, profile.subject ?? 'alice');
   }
+  // Both sides demanded their nonce, where there are proofs.
+  const isBound = profile.token.kind === 'dpop';
+  assert.equal(rig.api.refused.includes('a proof without the nonce'), isBound);
+  assert.equal(rig.provider.tokenRequests.some(({ error }) => error === 'use_dpop_nonce'), isBound);
   if (profile.refresh) assert.equal(rig.refreshTokens.length > 1, profile.refresh === 'rotated');
 
   assert.equal(await rig.isRefreshable(), true);

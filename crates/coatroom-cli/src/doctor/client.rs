@@ -111,13 +111,18 @@ async fn redirect(
     let url = match outcome {
         Ok(Ok(url)) => url,
         Ok(Err(error)) => {
-            let todo = match pushed_refusal(&error) {
-                Some(code) => of_pushed(code, &handler.registered_redirect_uri()),
-                None => "see `provider.parameters`, and what is said above of pushed requests, request objects and the \
-                         response mode"
-                    .to_owned(),
-            };
-            return Err((error.to_string(), todo));
+            return Err(match pushed_refusal(&error) {
+                Some(code) => (
+                    format!("a sign-in would fail: the provider refuses the pushed request ({code})"),
+                    of_pushed(code, &handler.registered_redirect_uri()),
+                ),
+                None => (
+                    error.to_string(),
+                    "see `provider.parameters`, and what is said above of pushed requests, request objects and the \
+                     response mode"
+                        .to_owned(),
+                ),
+            });
         }
         Err(_) => {
             let found = "the pushed request got no answer in time".to_owned();

@@ -8,8 +8,10 @@ mod connection;
 mod ending;
 
 use std::cell::Cell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use coatroom::timer::CoarseTimer;
@@ -140,6 +142,14 @@ pub(super) async fn serve<S: HttpService>(
             () = tokio::time::sleep_until(last_call) => {}
         }
     }
+    // On a busy machine that time was too short to take them all, and the kernel resets whoever
+    // still waits in a socket that is closed.
+    let closing = last_call + CLOSING.min(core.drain);
+    while Instant::now() < closing
+        && let Some(accepted) = waiting(admit(&mut listener, &admission)).await
+    {
+        serve(accepted);
+    }
     drop(listener);
     tokio::time::sleep(LAST_CALL).await;
     connections.drain();
@@ -152,6 +162,19 @@ pub(super) async fn serve<S: HttpService>(
 async fn admit(listener: &mut Listener, admission: &Admission) -> (Accepted, Place) {
     let place = admission.place().await;
     (listener::accept(listener).await, place)
+}
+
+/// What waits in the kernel already, if anything does, as of the last turn of the loop.
+async fn waiting<T>(accepting: impl Future<Output = T>) -> Option<T> {
+    tokio::task::yield_now().await;
+    let mut accepting = pin!(tokio::task::coop::unconstrained(accepting));
+    std::future::poll_fn(|cx| {
+        Poll::Ready(match accepting.as_mut().poll(cx) {
+            Poll::Ready(accepted) => Some(accepted),
+            Poll::Pending => None,
+        })
+    })
+    .await
 }
 
 /// Makes room while places are short.
@@ -167,6 +190,9 @@ async fn look_when_crowded(connections: Connections, admission: Admission) {
 /// How long after the signal new connections are still taken, and then how long what they and the
 /// others have sent is still read before idle ones are closed.
 const LAST_CALL: Duration = Duration::from_millis(100);
+
+/// How long those are still taken at most who were not by then.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether places are short.
 const LOOK: Duration = Duration::from_secs(1);

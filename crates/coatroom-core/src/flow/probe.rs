@@ -5,6 +5,8 @@
 //! request with `prompt=none` (OIDC Core §3.1.2.1). Nothing that a provider says is kept or shown:
 //! each answer becomes one of a few verdicts, and where it proves nothing the verdict says so.
 
+mod form;
+
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -202,19 +204,21 @@ fn redirect_verdict(
         return RedirectVerdict::Unavailable(number);
     }
     if !status.is_redirection() {
-        // what `response_mode=form_post` is answered with: a page that posts there; an error page shows the URI at most
-        let posts = [
-            format!("action=\"{redirect_uri}\""),
-            format!("action='{redirect_uri}'"),
-        ];
-        let is_form = std::str::from_utf8(body)
-            .is_ok_and(|page| posts.iter().any(|action| page.contains(action.as_str())));
-        return match (is_form && status.is_success(), mode) {
-            (true, ResponseMode::FormPost) => RedirectVerdict::Registered,
-            (true, _) => {
+        let page = std::str::from_utf8(body).unwrap_or_default();
+        let ours = |action: &str| Url::parse(action).is_ok_and(|action| leads_to(redirect_uri, &action));
+        // an error page shows the address at most; a form with an error may come with status 400
+        return match form::find(page, ours) {
+            None => RedirectVerdict::ErrorPage(number),
+            Some(_) if mode != ResponseMode::FormPost => {
                 RedirectVerdict::Unclear("a page with a form that leads there, which nobody asked for")
             }
-            (false, _) => RedirectVerdict::ErrorPage(number),
+            Some(form) => match (form.field("error"), form.field("code")) {
+                (Some(error), _) => error_verdict(error),
+                (None, Some(_)) => RedirectVerdict::Registered,
+                (None, None) => RedirectVerdict::Unclear(
+                    "a form that leads there, with neither a code nor an error in it",
+                ),
+            },
         };
     }
     let Some(location) = location.and_then(|location| Url::parse(location).ok()) else {
@@ -226,6 +230,11 @@ fn redirect_verdict(
             true => RedirectVerdict::ErrorPage(number),
             false => RedirectVerdict::Elsewhere(number),
         };
+    }
+    if mode == ResponseMode::FormPost {
+        return RedirectVerdict::Unclear(
+            "a redirect there, where `response_mode: form_post` wants a form: a sign-in that ends like this is refused",
+        );
     }
     let parameter = |wanted: &str| {
         let mut pairs = location.query_pairs();
@@ -444,7 +453,8 @@ mod tests {
         }
     }
 
-    const FORM: &str = "<form method=post action=\"https://shop.example.com/auth/callback\">";
+    const FORM: &str = "<form method=post action=\"https://shop.example.com/auth/callback\">\
+                        <input name=error value=login_required>";
 
     fn without_words(verdict: RedirectVerdict) -> RedirectVerdict {
         match verdict {
@@ -472,6 +482,13 @@ mod tests {
         for (name, mode, location, opened, verdict) in [
             ("a form", ResponseMode::FormPost, None, None, Registered),
             ("another form", ResponseMode::Jwt, None, None, Unclear("")),
+            (
+                "no form",
+                ResponseMode::FormPost,
+                redirect("error=login_required"),
+                None,
+                Unclear(""),
+            ),
             (
                 "signed",
                 ResponseMode::Jwt,
@@ -522,6 +539,47 @@ mod tests {
             };
             let body = FORM.as_bytes();
             let came = redirect_verdict(URI, mode, status, location.as_deref(), body, |_| opened);
+            assert_eq!(without_words(came), verdict, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_page_would_post_counts_and_not_its_status() {
+        use RedirectVerdict::{ErrorPage, Registered, RegisteredWithError, Unavailable, Unclear};
+        const URI: &str = "https://shop.example.com/auth/callback";
+        let form =
+            |action: &str, fields: &str| format!("<FORM METHOD=POST ACTION='{action}'>{fields}</FORM>");
+        let error = |error: &str| form(URI, &format!("<input name=error value=\"{error}\">"));
+        for (name, status, page, verdict) in [
+            ("oidc-provider, nobody", 400, error("login_required"), Registered),
+            ("nobody", 200, error("interaction_required"), Registered),
+            (
+                "a code",
+                200,
+                form(URI, "<input name=code value=x><input name=state value=y>"),
+                Registered,
+            ),
+            (
+                "scope",
+                400,
+                error("invalid_scope"),
+                RegisteredWithError(Some("invalid_scope")),
+            ),
+            ("its own", 200, error("hunter2"), RegisteredWithError(None)),
+            ("nothing in it", 200, form(URI, ""), Unclear("")),
+            (
+                "its login form",
+                200,
+                form("/login", "<input name=error value=login_required>"),
+                ErrorPage(200),
+            ),
+            ("a slash more", 200, form(&format!("{URI}/"), ""), ErrorPage(200)),
+            ("away", 503, error("login_required"), Unavailable(503)),
+        ] {
+            let status = StatusCode::from_u16(status).expect("a status");
+            let came = redirect_verdict(URI, ResponseMode::FormPost, status, None, page.as_bytes(), |_| {
+                None
+            });
             assert_eq!(without_words(came), verdict, "{name}");
         }
     }

@@ -674,7 +674,8 @@ mod tests {
         with_context(metadata(), |context| {
             let wanted = token_type(key);
             let build = |context: &mut Context<'_>| {
-                let endpoint = context.provider.metadata.token_endpoint.clone();
+                let mut endpoint = context.provider.metadata.token_endpoint.clone();
+                endpoint.set_query(Some("tenant=1"));
                 let jti = crate::rng::random_text::<8>(context.rng);
                 client_auth::post(
                     &endpoint,

@@ -80,12 +80,13 @@ pub(crate) fn verify(
         otherwise: "`alg` is not among `authorization_signing_alg_values_supported`",
         tenants: metadata.tenants.as_ref(),
     };
-    let Signed { claims, .. } =
+    let Signed { header, claims, .. } =
         id_token::check_signature_by(raw, keys, &announced).map_err(|failure| match failure {
             IdTokenFailure::UnknownKey => Failure::UnknownKey,
             IdTokenFailure::Invalid(why) => Failure::Refused(Error::ResponseInvalid(why)),
         })?;
-    check_claims(&claims, client_id, leeway, metadata, now)
+    id_token::check_type(header.get("typ"))
+        .and_then(|()| check_claims(&claims, client_id, leeway, metadata, now))
         .map_err(|why| Failure::Refused(Error::ResponseInvalid(why)))?;
     AuthorizationResponse::from_pairs(parameters(&claims).map_err(Failure::Refused)?)
         .map_err(Failure::Refused)
@@ -206,7 +207,7 @@ mod tests {
         for good in [
             &[("aud", json!([CLIENT_ID]))][..],
             &[("exp", json!(NOW.0 - 9))],
-            &[("exp", json!(NOW.0 + 3600))],
+            &[("exp", json!(NOW.0 + 3610))],
             &[("iat", json!(NOW.0 + 10)), ("nbf", json!(NOW.0))],
             // a name that means something outside only
             &[("response", json!("x")), ("id_token", json!("y"))],
@@ -276,6 +277,11 @@ mod tests {
                 )),
             ),
             ("no jwt", Secret::new("code=c-1&state=s-1")),
+            ("another kind of token", {
+                let mut header = key.header();
+                header["typ"] = json!("at+jwt");
+                key.sign_as(&header, &claims_with(&[]))
+            }),
             ("crit", {
                 let mut header = key.header();
                 header["crit"] = json!(["exp"]);
@@ -344,9 +350,9 @@ mod tests {
 
     #[test]
     fn one_response_is_taken_and_nothing_instead_of_it() {
-        let long = "a".repeat(16 * 1024 + 1);
+        let (longest, long) = ("a".repeat(16 * 1024), "a".repeat(16 * 1024 + 1));
         let many: Vec<(&str, &str)> = std::iter::repeat_n(("x", "y"), 65).collect();
-        let cases: [(&str, Pairs<'_>, bool); 8] = [
+        let cases: [(&str, Pairs<'_>, bool); 9] = [
             ("alone", &[("response", "a.b.c")], true),
             (
                 "beside others",
@@ -362,6 +368,7 @@ mod tests {
             ("empty", &[("response", "")], false),
             ("twice", &[("response", "a"), ("response", "a")], false),
             ("twice, once empty", &[("response", ""), ("response", "a")], false),
+            ("as long as may be", &[("response", &longest)], true),
             ("too long", &[("response", &long)], false),
             ("too many", &many, false),
         ];

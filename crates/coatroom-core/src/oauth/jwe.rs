@@ -303,6 +303,7 @@ pub(crate) const MAX_KEYS: usize = 4;
 #[cfg(test)]
 mod tests {
     use aws_lc_rs::agreement::PrivateKey as Ecdh;
+    use aws_lc_rs::rsa::OaepPublicEncryptingKey;
     use serde_json::json;
 
     use super::*;
@@ -414,7 +415,7 @@ mod tests {
         let to = key("ES256");
         let keys = [to.clone()];
         type Change = fn(&mut Value);
-        let cases: [(&str, Change, bool); 17] = [
+        let cases: [(&str, Change, bool); 21] = [
             ("nothing", |_| {}, true),
             ("cty", |header| header["cty"] = json!("jwt"), true),
             ("another kid", |header| header["kid"] = json!("their-name"), true),
@@ -426,6 +427,11 @@ mod tests {
             (
                 "another cty",
                 |header| header["cty"] = json!("octet-stream"),
+                false,
+            ),
+            (
+                "a cty that is no text",
+                |header| header["cty"] = json!(["JWT"]),
                 false,
             ),
             ("CBC", |header| header["enc"] = json!("A128CBC-HS256"), false),
@@ -451,6 +457,30 @@ mod tests {
                 |header| header["epk"]["crv"] = json!("P-384"),
                 false,
             ),
+            (
+                "another kind of key in it",
+                |header| header["epk"]["kty"] = json!("OKP"),
+                false,
+            ),
+            (
+                "a private key in it",
+                |header| header["epk"]["d"] = json!("AAAA"),
+                false,
+            ),
+            (
+                "coordinates cut elsewhere",
+                |header| {
+                    let part = |name: &str| {
+                        URL_SAFE_NO_PAD
+                            .decode(header["epk"][name].as_str().unwrap())
+                            .unwrap()
+                    };
+                    let (x, y) = (part("x"), part("y"));
+                    header["epk"]["x"] = json!(URL_SAFE_NO_PAD.encode(&x[..31]));
+                    header["epk"]["y"] = json!(URL_SAFE_NO_PAD.encode([&x[31..], &y].concat()));
+                },
+                false,
+            ),
             // an invalid curve would give away the key, bit by bit
             (
                 "a point beside the curve",
@@ -460,6 +490,54 @@ mod tests {
         ];
         for (name, change, good) in cases {
             assert_eq!(opens(&encrypt(&to, INNER, change), &keys), good, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_rsa_key_opens_what_says_the_one_way_that_is_ours() {
+        let pem = private_key_pem("PS256");
+        let keys = [DecryptionKey::from_pem(pem.as_bytes()).unwrap()];
+        let private = PrivateDecryptingKey::from_pkcs8(&pkcs8(pem.as_bytes()).unwrap()).unwrap();
+        let public = OaepPublicEncryptingKey::new(private.public_key()).unwrap();
+        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        for (alg, enc, length, good) in [
+            ("RSA-OAEP-256", "A256GCM", 32, true),
+            ("RSA-OAEP-256", "A128GCM", 16, true),
+            ("RSA-OAEP-256", "A256GCM", 16, false),
+            ("RSA-OAEP-256", "A128GCM", 32, false),
+            // encrypted as above, whatever it says
+            ("RSA-OAEP", "A256GCM", 32, false),
+            ("RSA-OAEP-512", "A256GCM", 32, false),
+            ("RSA1_5", "A256GCM", 32, false),
+            ("rsa-oaep-256", "A256GCM", 32, false),
+            ("ECDH-ES", "A256GCM", 32, false),
+            ("dir", "A256GCM", 32, false),
+            ("PBES2-HS256+A128KW", "A256GCM", 32, false),
+        ] {
+            let content_key = vec![5; length];
+            let mut encrypted_key = vec![0; public.ciphertext_size()];
+            let encrypted_key = public
+                .encrypt(&OAEP_SHA256_MGF1SHA256, &content_key, &mut encrypted_key, None)
+                .unwrap();
+            let header = json!({"alg": alg, "enc": enc, "p2c": 2_000_000_000_u32, "p2s": "AAAA"});
+            let protected = text(header.to_string().as_bytes());
+            let algorithm = if length == 16 { &AES_128_GCM } else { &AES_256_GCM };
+            let mut buffer = INNER.as_bytes().to_vec();
+            let tag = LessSafeKey::new(UnboundKey::new(algorithm, &content_key).unwrap())
+                .seal_in_place_separate_tag(
+                    Nonce::assume_unique_for_key([7; 12]),
+                    Aad::from(protected.as_bytes()),
+                    &mut buffer,
+                )
+                .unwrap();
+            let raw = Secret::new(format!(
+                "{protected}.{}.{}.{}.{}",
+                text(encrypted_key),
+                text(&[7; 12]),
+                text(&buffer),
+                text(tag.as_ref())
+            ));
+            assert_eq!(opens(&raw, &keys), good, "{alg} {enc} {length}");
         }
     }
 
@@ -485,8 +563,18 @@ mod tests {
             let raw = encrypt(&to, inner, |_| {});
             assert!(id_token(raw, std::slice::from_ref(&to)).is_err(), "{name}");
         }
-        let long = encrypt(&to, &format!("a.b.{}", "c".repeat(MAX_TOKEN)), |_| {});
-        assert!(id_token(long, std::slice::from_ref(&to)).is_err(), "too long");
+        let long = |length: usize| encrypt(&to, &format!("a.b.{}", "c".repeat(length)), |_| {});
+        let about = (65_536 - long(0).len()) / 4 * 3;
+        let mut lengths = Vec::new();
+        for raw in (about - 6..about + 6).map(long) {
+            let opened = id_token(raw.clone(), std::slice::from_ref(&to)).is_ok();
+            assert_eq!(opened, raw.len() <= 65_536, "{} bytes", raw.len());
+            lengths.push(raw.len());
+        }
+        assert!(
+            lengths.contains(&65_536) && lengths.iter().any(|length| *length > 65_536),
+            "{lengths:?}"
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::authorization::{is_protocol_parameter, registered_error};
+use super::metadata::Metadata;
 use super::{client_auth, json};
 use crate::config::Provider;
 use crate::error::Error;
@@ -27,11 +28,15 @@ pub(super) fn push(
     context: &mut Context<'_>,
 ) -> Result<Step<Url>, Error> {
     let request = request(parameters, provider, context)?;
-    let (client_id, metadata) = (provider.client_id.clone(), Arc::clone(&context.provider.metadata));
+    let (provider, metadata) = (Arc::clone(provider), Arc::clone(&context.provider.metadata));
     Ok(Step::send(request, move |reply, _| {
-        let request_uri = parse_reply(&reply)?;
+        let request_uri = parse_reply(&reply, &provider, &metadata)?;
         let endpoint = &metadata.authorization_endpoint;
-        Ok(Step::Done(front_channel(endpoint, &client_id, &request_uri)))
+        Ok(Step::Done(front_channel(
+            endpoint,
+            &provider.client_id,
+            &request_uri,
+        )))
     }))
 }
 
@@ -70,7 +75,7 @@ fn front_channel(endpoint: &Url, client_id: &str, request_uri: &str) -> Url {
 }
 
 /// The `request_uri` of an answer (§2.2), which means something to the provider alone.
-fn parse_reply(reply: &Reply) -> Result<String, Error> {
+fn parse_reply(reply: &Reply, provider: &Provider, metadata: &Metadata) -> Result<String, Error> {
     let response = match reply {
         Reply::Response(response) => response,
         Reply::Unreachable(why) => return Err(unavailable(why)),
@@ -82,7 +87,9 @@ fn parse_reply(reply: &Reply) -> Result<String, Error> {
         StatusCode::TOO_MANY_REQUESTS => return Err(unavailable("status 429")),
         StatusCode::REQUEST_TIMEOUT => return Err(unavailable("status 408")),
         status if status.is_server_error() => return Err(unavailable("status 5xx")),
-        status if status.is_client_error() => return Err(refusal(status, &response.body)),
+        status if status.is_client_error() => {
+            return Err(refusal(status, &response.body, provider, metadata));
+        }
         _ => return Err(unusable("a redirect or another status that no request gets")),
     }
     let members = json::object(&response.body)
@@ -108,13 +115,17 @@ fn is_request_uri(text: &str) -> bool {
 }
 
 /// An error answer (§2.3), reduced to its registered code.
-fn refusal(status: StatusCode, body: &[u8]) -> Error {
+fn refusal(status: StatusCode, body: &[u8], provider: &Provider, metadata: &Metadata) -> Error {
     let members = json::object(body);
     let error = members
         .as_ref()
         .and_then(|members| members.get("error")?.as_str());
     match error {
         Some("temporarily_unavailable" | "server_error") => unavailable("the error says to try later"),
+        Some("invalid_client") => {
+            let refused = client_auth::refused(provider, metadata);
+            Error::Provider(format!("{WHAT}{REFUSED}{refused}"))
+        }
         Some(code) => {
             let known = registered_error(code).or_else(|| {
                 let known = TOKEN_ERRORS.iter().find(|known| **known == code);
@@ -123,9 +134,12 @@ fn refusal(status: StatusCode, body: &[u8]) -> Error {
             let known = known.unwrap_or("an unregistered error");
             Error::Provider(format!("{WHAT}{REFUSED}{known}"))
         }
-        None if status == StatusCode::UNAUTHORIZED => unusable(
-            "status 401 without a json `error`; check `client_id`, `client_secret` and `client_auth`",
-        ),
+        None if status == StatusCode::UNAUTHORIZED => {
+            let (refused, look_at) = client_auth::refused_credentials(provider, metadata);
+            unusable(&format!(
+                "status 401 without a json `error`: {refused}; {look_at}"
+            ))
+        }
         None => unusable("status 4xx without a json `error`"),
     }
 }
@@ -133,7 +147,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> Error {
 /// The code by which the provider refused a pushed request, where that is what an error is about.
 pub fn pushed_refusal(error: &Error) -> Option<&str> {
     match error {
-        Error::Provider(text) => text.strip_prefix(WHAT)?.strip_prefix(REFUSED),
+        Error::Provider(text) => text.strip_prefix(WHAT)?.strip_prefix(REFUSED)?.split(':').next(),
         _ => None,
     }
 }
@@ -162,19 +176,15 @@ const RETRY_AFTER: u32 = 5;
 
 /// What a provider says here beside the errors of an authorization request (RFC 6749 §5.2, RFC 9449 §5
 /// and §12.2).
-const TOKEN_ERRORS: [&str; 4] = [
-    "invalid_client",
-    "invalid_dpop_proof",
-    "invalid_grant",
-    "use_dpop_nonce",
-];
+const TOKEN_ERRORS: [&str; 3] = ["invalid_dpop_proof", "invalid_grant", "use_dpop_nonce"];
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::oauth::testing::{ISSUER, metadata_with, provider, with_context};
+    use crate::config;
+    use crate::oauth::testing::{ISSUER, metadata, metadata_with, provider, with_context};
     use crate::step::{Continuation, ProviderResponse};
 
     fn pushed(endpoint: &str) -> (String, Continuation<Url>) {
@@ -203,11 +213,9 @@ mod tests {
 
     fn answered(endpoint: &str, reply: Reply) -> Result<Url, Error> {
         let (_, rest) = pushed(endpoint);
-        with_context(crate::oauth::testing::metadata(), |context| {
-            match rest.resume(reply, context)? {
-                Step::Done(url) => Ok(url),
-                Step::Send(..) | Step::FetchKeys(_) => panic!("one request is enough"),
-            }
+        with_context(metadata(), |context| match rest.resume(reply, context)? {
+            Step::Done(url) => Ok(url),
+            Step::Send(..) | Step::FetchKeys(_) => panic!("one request is enough"),
         })
     }
 
@@ -335,7 +343,12 @@ mod tests {
                 "an unregistered error",
             ),
             ("too large", 413, "", "status 4xx without"),
-            ("401 in words", 401, "evil", "check `client_id`"),
+            (
+                "401 in words",
+                401,
+                "evil",
+                "without a json `error`: client_secret_basic is refused",
+            ),
         ];
         for (name, status, body, text) in cases {
             let refused = answered("https://login.example.com/authorize", response(status, body));
@@ -344,6 +357,38 @@ mod tests {
             };
             assert!(said.contains(text), "{name}: {said}");
             assert!(!said.contains("evil"), "{name} repeats input: {said}");
+        }
+    }
+
+    #[test]
+    fn a_refused_client_is_told_by_its_own_method() {
+        let assertion = config::ClientAuth::AssertionFile("/run/assertion".into());
+        let (basic, assertion) = (
+            provider(),
+            Provider {
+                client_auth: assertion,
+                ..provider()
+            },
+        );
+        for (name, provider, own, others) in [
+            ("a secret", &basic, "`client_secret`", "assertion"),
+            (
+                "an assertion",
+                &assertion,
+                "the assertion in the file",
+                "client_secret",
+            ),
+        ] {
+            for body in [r#"{"error":"invalid_client"}"#, "evil"] {
+                let refused = parse_reply(&response(401, body), provider, &metadata());
+                let Err(error @ Error::Provider(_)) = refused else {
+                    panic!("{name}: {refused:?}")
+                };
+                let said = error.to_string();
+                assert!(said.contains(own) && !said.contains(others), "{name}: {said}");
+                let code = body.starts_with('{').then_some("invalid_client");
+                assert_eq!(pushed_refusal(&error), code, "{name}");
+            }
         }
     }
 
@@ -359,6 +404,7 @@ mod tests {
                 "in words",
                 response(400, r#"{"error":"temporarily_unavailable"}"#),
             ),
+            ("in other words", response(400, r#"{"error":"server_error"}"#)),
         ] {
             let outcome = answered("https://login.example.com/authorize", reply);
             assert!(

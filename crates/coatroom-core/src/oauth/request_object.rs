@@ -160,4 +160,17 @@ mod tests {
             assert_eq!(outcome.is_ok(), good, "{listed}");
         }
     }
+
+    #[test]
+    fn ed25519_has_two_names_and_nothing_else_has() {
+        for (listed, alg, same) in [
+            ("EdDSA", "EdDSA", true),
+            ("Ed25519", "EdDSA", true),
+            ("Ed25519", "ES256", false),
+            ("EdDSA", "ES256", false),
+            ("ed25519", "EdDSA", false),
+        ] {
+            assert_eq!(is_name_of(listed, alg), same, "{listed} {alg}");
+        }
+    }
 }

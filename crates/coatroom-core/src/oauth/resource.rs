@@ -329,5 +329,9 @@ mod tests {
             assert_eq!(next == Some(Secret::new("next")), kept, "{name}");
             assert_eq!(next.is_some(), kept, "{name}");
         }
+        for (api, life) in [(&by_refresh, Some(1800)), (&by_exchange, None)] {
+            let body = json!({"access_token": "t", "token_type": "Bearer", "refresh_token": "next", "refresh_expires_in": 1800});
+            assert_eq!(answered(api, 200, &body).refresh_expires_in, life);
+        }
     }
 }

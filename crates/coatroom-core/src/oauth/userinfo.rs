@@ -271,3 +271,386 @@ const MAX_CLAIMS: usize = 4096;
 
 /// Seconds until the endpoint may be there again.
 const RETRY_AFTER: u32 = 5;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::DpopAlgorithm;
+    use crate::oauth::testing::{CLIENT_ID, ISSUER, SigningKey, key_set, metadata_with, provider};
+    use crate::oauth::{JwkSet, ProviderSnapshot};
+    use crate::rng::testing::Counter;
+    use crate::time::UnixTime;
+
+    const NOW: UnixTime = UnixTime(1_700_000_000);
+    const JSON: Option<&str> = Some("application/json");
+    const JWT: Option<&str> = Some("application/jwt");
+
+    type Outcome = Result<Step<Option<UserinfoClaims>>, Error>;
+
+    fn asked(proof_key: Option<ProofKey>) -> Asked {
+        Asked {
+            provider: Arc::new(Provider {
+                userinfo: Userinfo::Always,
+                ..provider()
+            }),
+            access_token: Secret::new("at-1"),
+            proof_key,
+            sub: Some("alice".to_owned()),
+        }
+    }
+
+    fn with<T>(keys: JwkSet, changes: &[(&str, Value)], look: impl FnOnce(&mut Context<'_>) -> T) -> T {
+        let endpoint = ("userinfo_endpoint", json!(format!("{ISSUER}/me?tenant=1")));
+        let metadata = metadata_with(&[&[endpoint], changes].concat());
+        look(&mut Context {
+            provider: &ProviderSnapshot::new(metadata, keys),
+            now: NOW,
+            rng: &mut Counter(1),
+        })
+    }
+
+    fn response(status: u16, content_type: Option<&str>, body: impl AsRef<[u8]>) -> Reply {
+        Reply::Response(ProviderResponse {
+            status: StatusCode::from_u16(status).expect("a status"),
+            content_type: content_type.map(str::to_owned),
+            dpop_nonce: None,
+            body: body.as_ref().to_vec().into(),
+        })
+    }
+
+    fn claims(outcome: Outcome) -> Result<Value, Error> {
+        match outcome? {
+            Step::Done(Some(claims)) => Ok(Value::Object(claims.claims())),
+            Step::Done(None) => panic!("it was asked"),
+            Step::Send(..) => panic!("once is enough"),
+            Step::FetchKeys(_) => panic!("no keys are missing"),
+        }
+    }
+
+    fn header(request: &ProviderRequest, name: &str) -> Option<String> {
+        let mut headers = request.headers.iter();
+        let value = headers.find_map(|(header, value)| (header == name).then_some(value))?;
+        assert_eq!(value.is_sensitive(), name != "accept");
+        Some(value.to_str().expect("ascii").to_owned())
+    }
+
+    /// The header and the claims of a proof.
+    fn proof(request: &ProviderRequest) -> [Value; 2] {
+        let proof = header(request, "dpop").expect("a proof");
+        let mut parts = proof.split('.').map(|part| URL_SAFE_NO_PAD.decode(part));
+        [(); 2].map(|()| {
+            let part = parts.next().expect("a part").expect("base64url");
+            serde_json::from_slice(&part).expect("json")
+        })
+    }
+
+    #[test]
+    fn it_is_asked_with_the_access_token_where_that_is_wanted() {
+        with(key_set(&[]), &[], |context| {
+            let Ok(Step::Send(request, _)) = asked(None).step(context) else {
+                panic!("something is sent")
+            };
+            assert_eq!(
+                (request.method.as_str(), request.url.as_str()),
+                ("GET", "https://login.example.com/me?tenant=1")
+            );
+            assert_eq!(header(&request, "authorization").as_deref(), Some("Bearer at-1"));
+            assert_eq!(header(&request, "dpop"), None);
+            let accepted = header(&request, "accept").expect("what is wanted");
+            assert_eq!(accepted, "application/jwt, application/json");
+
+            let never = Asked {
+                provider: Arc::new(provider()),
+                ..asked(None)
+            };
+            assert!(matches!(never.step(context), Ok(Step::Done(None))));
+            let in_two_lines = Asked {
+                access_token: Secret::new("at\r\nx: y"),
+                ..asked(None)
+            };
+            assert!(matches!(in_two_lines.step(context), Err(Error::Provider(_))));
+        });
+        with(key_set(&[]), &[("userinfo_endpoint", Value::Null)], |context| {
+            assert!(matches!(asked(None).step(context), Err(Error::Provider(_))));
+        });
+    }
+
+    #[test]
+    fn a_bound_token_is_shown_with_a_proof_and_once_more_with_the_nonce() {
+        let key = || ProofKey::generate(DpopAlgorithm::Es256).expect("a key");
+        let refusing = |status, nonce: &str| {
+            let Reply::Response(response) = response(status, None, "") else {
+                panic!("a response")
+            };
+            Reply::Response(ProviderResponse {
+                dpop_nonce: Some(nonce.to_owned()),
+                ..response
+            })
+        };
+        with(key_set(&[]), &[], |context| {
+            let Ok(Step::Send(first, rest)) = asked(Some(key())).step(context) else {
+                panic!("something is sent")
+            };
+            assert_eq!(header(&first, "authorization").as_deref(), Some("DPoP at-1"));
+            let [_, said] = proof(&first);
+            // RFC 9449 §4.2: without query; the hash of `at-1`
+            assert_eq!(said["htu"], "https://login.example.com/me");
+            assert_eq!((&said["htm"], &said["nonce"]), (&json!("GET"), &Value::Null));
+            let ath = URL_SAFE_NO_PAD.encode(digest(&SHA256, b"at-1"));
+            assert_eq!(said["ath"], ath);
+            let Ok(Step::Send(second, rest)) = rest.resume(refusing(401, "n-1"), context) else {
+                panic!("once more")
+            };
+            let [_, again] = proof(&second);
+            assert_eq!((&again["nonce"], &again["ath"]), (&json!("n-1"), &said["ath"]));
+            assert_ne!(again["jti"], said["jti"]);
+            let third = rest.resume(refusing(401, "n-2"), context);
+            assert!(matches!(third, Err(Error::Provider(_))), "no third time");
+
+            for (name, key, reply) in [
+                ("a bearer token", None, refusing(401, "n-1")),
+                ("another status", Some(key()), refusing(403, "n-1")),
+                ("no nonce", Some(key()), response(401, None, "")),
+                ("no good nonce", Some(key()), refusing(401, "n 1\"")),
+            ] {
+                let Ok(Step::Send(_, rest)) = asked(key).step(context) else {
+                    panic!("{name}: something is sent")
+                };
+                assert!(
+                    matches!(rest.resume(reply, context), Err(Error::Provider(_))),
+                    "{name}"
+                );
+            }
+        });
+    }
+
+    #[test]
+    fn only_json_of_this_user_with_the_right_type_is_taken() {
+        let good = r#"{"sub":"alice","email":"a@example.com"}"#;
+        let padded = |length: usize| {
+            let frame = json!({"sub": "alice", "x": ""}).to_string().len() - r#""sub":"alice","#.len();
+            json!({"sub": "alice", "x": "x".repeat(length - frame)}).to_string()
+        };
+        let (longest, too_long) = (padded(MAX_CLAIMS), padded(MAX_CLAIMS + 1));
+        for (name, status, content_type, body, taken) in [
+            ("as it should be", 200, JSON, good, true),
+            (
+                "parameters, capitals",
+                200,
+                Some("Application/JSON ; charset=utf-8"),
+                good,
+                true,
+            ),
+            ("as long as may be", 200, JSON, longest.as_str(), true),
+            ("too long", 200, JSON, &too_long, false),
+            ("no type", 200, None, good, false),
+            ("text", 200, Some("text/plain"), good, false),
+            (
+                "a type in a parameter",
+                200,
+                Some("text/html; application/json"),
+                good,
+                false,
+            ),
+            ("a type like it", 200, Some("application/json-seq"), good, false),
+            ("said to be a jwt", 200, JWT, good, false),
+            ("another user", 200, JSON, r#"{"sub":"bob"}"#, false),
+            ("a user in capitals", 200, JSON, r#"{"sub":"Alice"}"#, false),
+            ("nobody", 200, JSON, r#"{"email":"a@example.com"}"#, false),
+            ("a number", 200, JSON, r#"{"sub":7}"#, false),
+            ("empty", 200, JSON, r#"{"sub":""}"#, false),
+            ("twice", 200, JSON, r#"{"sub":"alice","sub":"bob"}"#, false),
+            ("a list", 200, JSON, r#"[{"sub":"alice"}]"#, false),
+            ("nothing", 200, JSON, "", false),
+            ("created", 201, JSON, good, false),
+            ("no content", 204, JSON, good, false),
+            ("a redirect", 302, JSON, good, false),
+            ("unauthorized", 401, JSON, good, false),
+            ("forbidden", 403, JSON, good, false),
+            ("not there", 404, JSON, good, false),
+        ] {
+            with(key_set(&[]), &[], |context| {
+                let outcome = claims(asked(None).read(response(status, content_type, body), context));
+                assert_eq!(outcome.is_ok(), taken, "{name}");
+                if let Err(error) = outcome {
+                    assert!(matches!(&error, Error::Provider(_)), "{name}: {error}");
+                    assert!(!error.to_string().contains("bob"), "{name} repeats a claim");
+                }
+            });
+        }
+        let no_user = Asked {
+            sub: None,
+            ..asked(None)
+        };
+        let outcome = with(key_set(&[]), &[], |context| {
+            no_user.read(response(200, JSON, good), context)
+        });
+        assert!(outcome.is_err(), "nobody to compare with");
+    }
+
+    #[test]
+    fn an_outage_is_none_of_the_users_fault() {
+        for (name, reply) in [
+            ("no answer", Reply::Unreachable("it is not there")),
+            ("429", response(429, JSON, r#"{"sub":"alice"}"#)),
+            ("408", response(408, JSON, "")),
+            ("500", response(500, JSON, r#"{"sub":"alice"}"#)),
+            ("503", response(503, None, "")),
+        ] {
+            let outcome = with(key_set(&[]), &[], |context| {
+                claims(asked(None).read(reply, context))
+            });
+            assert!(
+                matches!(outcome, Err(Error::ProviderUnavailable { retry_after, .. }) if retry_after > 0),
+                "{name}"
+            );
+        }
+        let keys = with(key_set(&[]), &[], |context| {
+            claims(asked(None).read(Reply::Keys, context))
+        });
+        assert!(matches!(keys, Err(Error::Bug(_))));
+    }
+
+    #[test]
+    fn what_is_signed_is_the_providers_and_for_us() {
+        let key = SigningKey::generate("ES256", Some("k"));
+        let rogue = SigningKey::generate("ES256", Some("k"));
+        let said = |changes: Value| {
+            let mut claims = json!({"iss": ISSUER, "aud": CLIENT_ID, "sub": "alice", "role": "admin"});
+            for (name, value) in changes.as_object().expect("an object") {
+                match value {
+                    Value::Null => drop(claims.as_object_mut().expect("an object").remove(name)),
+                    value => claims[name] = value.clone(),
+                }
+            }
+            claims
+        };
+        let typed = |typ: Value| {
+            let mut header = key.header();
+            header["typ"] = typ;
+            key.sign_as(&header, &said(json!({})))
+        };
+        let with_crit = {
+            let mut header = key.header();
+            header["crit"] = json!(["exp"]);
+            key.sign_as(&header, &said(json!({})))
+        };
+        let signed = |changes: Value| key.sign(&said(changes));
+        for (name, raw, good) in [
+            ("as it should be", signed(json!({})), true),
+            ("good for a while", signed(json!({"exp": NOW.0 + 1})), true),
+            ("within the leeway", signed(json!({"exp": NOW.0 - 9})), true),
+            ("expired", signed(json!({"exp": NOW.0 - 10})), false),
+            ("an end in words", signed(json!({"exp": "never"})), false),
+            (
+                "another issuer",
+                signed(json!({"iss": "https://evil.example"})),
+                false,
+            ),
+            ("no issuer", signed(json!({"iss": null})), false),
+            ("another client", signed(json!({"aud": "evil"})), false),
+            ("no audience", signed(json!({"aud": null})), false),
+            ("several", signed(json!({"aud": [CLIENT_ID, "evil"]})), false),
+            ("an id token", signed(json!({"nonce": "n"})), false),
+            ("a logout token", signed(json!({"events": {}})), false),
+            ("another user", signed(json!({"sub": "bob"})), false),
+            ("nobody", signed(json!({"sub": null})), false),
+            ("typ", typed(json!("application/jwt")), true),
+            ("an access token", typed(json!("at+jwt")), false),
+            ("an introspection", typed(json!("token-introspection+jwt")), false),
+            ("a type in numbers", typed(json!(7)), false),
+            ("crit", with_crit, false),
+            ("by another", rogue.sign(&said(json!({}))), false),
+            ("encrypted", Secret::new("a.b.c.d.e"), false),
+        ] {
+            let outcome = with(key_set(&[&key]), &[], |context| {
+                claims(asked(None).read(response(200, JWT, raw.expose()), context))
+            });
+            match outcome {
+                Ok(kept) => assert!(good && kept == json!({"role": "admin"}), "{name}"),
+                Err(error) => assert!(!good && matches!(&error, Error::Provider(_)), "{name}: {error}"),
+            }
+            let as_json = with(key_set(&[&key]), &[], |context| {
+                claims(asked(None).read(response(200, JSON, raw.expose()), context))
+            });
+            assert!(as_json.is_err(), "{name}, said to be json");
+        }
+        for (name, value, good) in [
+            ("userinfo_signing_alg_values_supported", "ES256", true),
+            ("userinfo_signing_alg_values_supported", "PS256", false),
+            ("id_token_signing_alg_values_supported", "PS256", true),
+        ] {
+            let raw = signed(json!({}));
+            let outcome = with(key_set(&[&key]), &[(name, json!([value]))], |context| {
+                claims(asked(None).read(response(200, JWT, raw.expose()), context))
+            });
+            assert_eq!(outcome.is_ok(), good, "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_not_known_is_looked_for_once() {
+        let (old, new) = (
+            SigningKey::generate("ES256", Some("old")),
+            SigningKey::generate("ES256", Some("new")),
+        );
+        let said =
+            |sub: &str| new.sign(&json!({"iss": ISSUER, "aud": CLIENT_ID, "sub": sub, "role": "admin"}));
+        for (name, sub, fresh, good) in [
+            ("it is there", "alice", &new, true),
+            ("it is not", "alice", &old, false),
+            ("it is there, for another user", "bob", &new, false),
+        ] {
+            let rest = with(key_set(&[&old]), &[], |context| {
+                match asked(None).read(response(200, JWT, said(sub).expose()), context) {
+                    Ok(Step::FetchKeys(rest)) => rest,
+                    _ => panic!("{name}: keys are fetched"),
+                }
+            });
+            let outcome = with(key_set(&[fresh]), &[], |context| {
+                claims(rest.resume(Reply::Keys, context))
+            });
+            match outcome {
+                Ok(kept) => assert!(good && kept == json!({"role": "admin"}), "{name}"),
+                Err(error) => assert!(!good && matches!(&error, Error::Provider(_)), "{name}: {error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_only_the_id_token_says_is_not_kept() {
+        let mut said = json!({"sub": "alice", "email": "a@example.com", "groups": ["a", "b"]});
+        for name in [
+            "iss",
+            "aud",
+            "exp",
+            "iat",
+            "nbf",
+            "jti",
+            "azp",
+            "nonce",
+            "at_hash",
+            "c_hash",
+            "s_hash",
+            "acr",
+            "amr",
+            "auth_time",
+            "sid",
+        ] {
+            said[name] = json!("x");
+        }
+        let kept = with(key_set(&[]), &[], |context| {
+            claims(asked(None).read(response(200, JSON, said.to_string()), context))
+        });
+        let kept = kept.expect("taken");
+        assert_eq!(kept, json!({"email": "a@example.com", "groups": ["a", "b"]}));
+        let bytes = kept.to_string().into_bytes();
+        let sealed = UserinfoClaims::from_bytes(&bytes);
+        assert_eq!(
+            (sealed.bytes(), Value::Object(sealed.claims())),
+            (&bytes[..], kept)
+        );
+    }
+}

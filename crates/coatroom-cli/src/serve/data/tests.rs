@@ -594,6 +594,22 @@ async fn what_comes_within_the_last_call_is_answered() {
     running.serving.await.expect("no panic").expect("a good end");
 }
 
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_last_call_that_was_too_short_for_all_resets_nobody() {
+    let running = start(None);
+    let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    // more than a core takes before it looks at anything else
+    let mut clients: Vec<_> = (0..300).map(|_| sent_at_once(running.address, request)).collect();
+    running.stop.send_replace(true);
+    tokio::task::yield_now().await;
+    tokio::time::advance(LAST_CALL * 2).await;
+    for (index, client) in clients.iter_mut().enumerate() {
+        let answer = rest(client).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{index}: {answer:?}");
+    }
+    running.serving.await.expect("no panic").expect("a good end");
+}
+
 /// The end of the stream, not a reset.
 const CLOSED: Result<u8, std::io::ErrorKind> = Err(std::io::ErrorKind::UnexpectedEof);
 
