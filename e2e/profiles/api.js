@@ -11,6 +11,7 @@ import { createServer as createTlsServer } from 'node:https';
 
 import { closeServer, listen } from '../../demo/provider.js';
 import { request } from '../rig/http.js';
+import { CLIENT_ID } from '../rig/rig.js';
 import { jose } from './jose.js';
 import { API_CLIENT } from './provider.js';
 
@@ -93,7 +94,8 @@ async function claimsOf({ token, issuer, ca, wanted }) {
   }
   const keySet = jose.createLocalJWKSet(await json(metadata.jwks_uri, ca));
   if (wanted.format === 'introspection-jwt') {
-    const { payload } = await jose.jwtVerify(token, keySet, { issuer, typ: 'token-introspection+jwt' });
+    // who asks is the audience (RFC 9701 §5), and that is the token handler
+    const { payload } = await jose.jwtVerify(token, keySet, { issuer, audience: CLIENT_ID, typ: 'token-introspection+jwt' });
     if (payload.token_introspection?.active !== true) throw new Error('not active');
     return payload.token_introspection;
   }

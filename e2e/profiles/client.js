@@ -126,7 +126,7 @@ export class Client {
       })).access_token;
     }
     if (own) return (await this.#tokens({ grant_type: 'client_credentials', scope: own.scopes.join(' ') })).access_token;
-    if (introspection) {
+    if (introspection?.response === 'jwt') {
       const { text } = await this.#post('introspection_endpoint', { token: this.tokens.access_token }, 'application/token-introspection+jwt');
       return text;
     }

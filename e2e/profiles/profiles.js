@@ -294,7 +294,6 @@ export const PROFILES = [
   },
   {
     name: 'introspection',
-    needs: 'token: {introspection} of a route',
     demands: 'nothing; access tokens are opaque, the API gets the signed answer of the introspection (RFC 9701)',
     setup: {
       client: { introspection_signed_response_alg: 'ES256' },
@@ -302,8 +301,16 @@ export const PROFILES = [
       provider: { defaultResource: null },
     },
     settings: () => ({}),
-    route: () => ({ token: { introspection: {} } }),
+    route: () => ({ token: { introspection: { response: 'jwt' } } }),
     token: { kind: 'bearer', format: 'introspection-jwt' },
+  },
+  {
+    name: 'introspection, JSON',
+    demands: 'nothing; access tokens are opaque, and each is asked about before it goes on (RFC 7662)',
+    setup: { provider: { defaultResource: null } },
+    settings: () => ({}),
+    route: () => ({ token: { introspection: { response: 'json' } } }),
+    token: OPAQUE,
   },
 ];
 

@@ -26,6 +26,7 @@ pub mod defaults;
 mod files;
 mod habits;
 mod hsts;
+mod introspection;
 mod limits;
 mod policy;
 mod preset;
@@ -52,6 +53,7 @@ pub use compatibility::{AnonymousUser, Compatibility};
 pub use files::{FileHeaders, FilesConfig, PolicyChoice};
 pub use habits::{Habits, HabitsConfig, LogoutReturn};
 pub use hsts::{Hsts, HstsConfig};
+pub use introspection::{Introspection, IntrospectionConfig, IntrospectionResponse};
 pub use limits::{
     AgentLimits, AgentLimitsConfig, LimitBy, RateLimit, RateLimitConfig, RouteLimit, RouteLimitConfig,
 };
@@ -195,6 +197,8 @@ pub struct Route {
     /// The token of the client's own that its calls carry, by its position in `client_grants`; only with
     /// [`Auth::None`].
     pub client_grant: Option<usize>,
+    /// What the provider is asked about that token before a call passes.
+    pub introspection: Option<Arc<Introspection>>,
     /// The methods it takes, if restricted.
     pub methods: Option<Vec<Method>>,
     /// Fetch Metadata instead of the custom header for `GET`/`HEAD`.

@@ -13,6 +13,7 @@
 //! | redeem the code | [`redeem`](Handler::redeem), [`complete`](Handler::complete) | a step, then a step to the answer |
 //! | an API call (hot path) | [`api`](Handler::api) | [`Decision`](crate::flow::Decision) |
 //! | a call that carries the client's own token | [`client_token`](Handler::client_token), [`Decision::attach`](crate::flow::Decision::attach) | a step, then the token in place |
+//! | what its token is worth | [`introspect`](Handler::introspect) | a step to [`Introspected`](crate::flow::Introspected) |
 //! | who is signed in | [`session`](Handler::session) | [`AgentResponse`](crate::flow::AgentResponse) |
 //! | who is signed in, for clients of Duende BFF | [`user`](Handler::user) | [`AgentResponse`](crate::flow::AgentResponse) |
 //! | new tokens | [`refresh`](Handler::refresh), [`refresh_tokens`](Handler::refresh_tokens), [`refreshed`](Handler::refreshed) | a plan, a step, the answer |

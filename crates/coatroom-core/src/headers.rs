@@ -363,6 +363,17 @@ impl Authorization {
         }
     }
 
+    /// The token alone, for whoever has to ask about it.
+    pub(crate) fn token(&self) -> Option<Secret> {
+        let (_, token) = self.value.as_ref()?.to_str().ok()?.split_once(' ')?;
+        Some(Secret::new(token))
+    }
+
+    /// Scheme and token, for a digest of them.
+    pub(crate) fn credentials(&self) -> Option<&[u8]> {
+        Some(self.value.as_ref()?.as_bytes())
+    }
+
     pub(crate) fn into_value(self) -> Result<HeaderValue, Error> {
         self.value.ok_or_else(|| {
             Error::Provider("the access token has characters that no header can carry".to_owned())

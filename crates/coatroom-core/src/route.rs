@@ -435,6 +435,7 @@ fn covers(route: &Route, other: &Route) -> bool {
         && demands
         && api(route) == api(other)
         && route.client_grant == other.client_grant
+        && route.introspection == other.introspection
         && route.strip_prefix == other.strip_prefix
         && as_strict
         && methods

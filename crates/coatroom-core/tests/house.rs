@@ -96,6 +96,7 @@ fn secrets_are_exposed_in_few_places() {
         ("oauth/client_auth.rs", "client authentication"),
         ("oauth/end_session.rs", "the ID token hint"),
         ("oauth/id_token.rs", "verification"),
+        ("oauth/introspection.rs", "the introspection request"),
         ("oauth/jwe.rs", "decryption"),
         ("oauth/pkce.rs", "the challenge"),
         (

@@ -43,6 +43,10 @@ pub enum Place {
     EncryptedIdToken,
     /// The answer of the userinfo endpoint, for a client that asks it at a sign-in.
     Userinfo,
+    /// The answer about an access token (RFC 7662), for a client that asks at an API call.
+    Introspection,
+    /// The same, signed (RFC 9701).
+    SignedIntrospection,
     /// The answer to the token request that redeems a refresh token, its ID token included.
     Refresh,
     /// The answer to a request for a token of the client's own, with the scope `catalogue:read`.
@@ -82,7 +86,7 @@ pub enum Outcome {
 
 impl Place {
     /// Every place, in the order of a sign-in's life.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Discovery,
         Self::Keys,
         Self::Renewal,
@@ -91,6 +95,8 @@ impl Place {
         Self::IdToken,
         Self::EncryptedIdToken,
         Self::Userinfo,
+        Self::Introspection,
+        Self::SignedIntrospection,
         Self::Refresh,
         Self::ClientCredentials,
         Self::LogoutToken,
@@ -109,6 +115,8 @@ impl fmt::Display for Place {
             Self::IdToken => "The ID token",
             Self::EncryptedIdToken => "The encrypted ID token",
             Self::Userinfo => "Userinfo",
+            Self::Introspection => "Introspection",
+            Self::SignedIntrospection => "Introspection, signed",
             Self::Refresh => "The token endpoint, redeeming a refresh token",
             Self::ClientCredentials => "The token endpoint, asked for the client's own token",
             Self::LogoutToken => "The logout token",

@@ -217,8 +217,41 @@ impl Provider {
                     _ => answer,
                 })
             }
+            "/introspect" => self.introspect(&mut state, &facts, request),
             _ => Answer::status(404),
         }
+    }
+
+    /// RFC 7662, or RFC 9701 where that is what a mode is about.
+    fn introspect(&self, state: &mut State, facts: &Facts, request: &Request) -> Answer {
+        let token = form(&request.body).remove("token").unwrap_or_default();
+        let is_active = state.grants.contains_key(&token);
+        let about = json!({
+            "active": is_active, "client_id": CLIENT_ID, "sub": SUBJECT, "scope": "openid",
+            "iss": self.issuer, "exp": facts.now + 300,
+        });
+        let twists = state.twists();
+        let answer = match state.mode.place == Place::SignedIntrospection {
+            false => Answer::json(&about),
+            true => {
+                let mut signed = Jwt::new(
+                    "token-introspection+jwt",
+                    json!({"iss": self.issuer, "aud": CLIENT_ID, "iat": facts.now, "token_introspection": about}),
+                );
+                for twist in &twists {
+                    if let Twist::Introspection(twist) = twist {
+                        twist(facts, &mut signed);
+                    }
+                }
+                let signed = signed.compact(facts);
+                state.issued.push(signed.clone());
+                Answer::text(200, "application/token-introspection+jwt", signed)
+            }
+        };
+        twists.iter().fold(answer, |answer, twist| match twist {
+            Twist::IntrospectionAnswer(twist) => twist(facts, answer),
+            _ => answer,
+        })
     }
 
     fn metadata(&self, state: &State, facts: &Facts) -> Answer {
@@ -230,6 +263,7 @@ impl Provider {
             "jwks_uri": format!("{issuer}/jwks"),
             "revocation_endpoint": format!("{issuer}/revoke"),
             "userinfo_endpoint": format!("{issuer}/userinfo"),
+            "introspection_endpoint": format!("{issuer}/introspect"),
             "end_session_endpoint": format!("{issuer}/end"),
             "authorization_response_iss_parameter_supported": true,
             "code_challenge_methods_supported": ["S256"],

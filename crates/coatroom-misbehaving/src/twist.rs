@@ -39,6 +39,10 @@ pub(crate) enum Twist {
     Envelope(fn(&Facts, String) -> String),
     /// The answer of the userinfo endpoint.
     UserinfoAnswer(fn(&Facts, Answer) -> Answer),
+    /// The signed answer about an access token.
+    Introspection(fn(&Facts, &mut Jwt)),
+    /// The answer of the introspection endpoint.
+    IntrospectionAnswer(fn(&Facts, Answer) -> Answer),
     /// The logout token.
     LogoutToken(fn(&Facts, &mut Jwt)),
     /// The whole back-channel logout request, made from the logout token.

@@ -27,6 +27,7 @@ use crate::dpop::DpopSigner;
 use crate::extensions::{Matched, Peer, RequestId, Session};
 use crate::grpc;
 use crate::handler::{Agent, App, Role};
+use crate::introspected;
 use crate::respond::{self, Reader};
 use crate::snapshot::Snapshot;
 use crate::static_files::is_navigation;
@@ -49,13 +50,20 @@ pub(crate) enum Passage<B> {
     Answer(Response<Full<Bytes>>),
 }
 
-/// What a store says, to come, and how often a session had ended when it was asked.
+/// What a store or the provider says, to come.
 pub(crate) type LookUpFuture = Pin<Box<dyn Future<Output = LookedUp> + Send>>;
 
-/// What was looked up for a request; of its session nothing, where that was not the question.
-pub(crate) struct LookedUp {
-    pub(crate) known: Result<Option<KnownSession>, Error>,
-    pub(crate) generation: u64,
+/// What was looked up for a request.
+pub(crate) enum LookedUp {
+    /// What a store says of its session, and how often one had ended when it was asked.
+    Session {
+        known: Result<KnownSession, Error>,
+        generation: u64,
+    },
+    /// What the provider says of its token.
+    Token(introspected::Answered),
+    /// Whether there was an attempt to get the client's own token.
+    Client(Result<(), Error>),
 }
 
 /// The agent's answer to come.
@@ -213,9 +221,18 @@ impl Snapshot {
         let shared = &self.shared;
         let client = self.client(&parts)?;
         let elapsed = || shared.clock.elapsed();
-        let known = match looked_up {
-            None => None,
-            Some(LookedUp { known, generation }) => known?.map(|known| (known, generation)),
+        let (known, answered) = match looked_up {
+            None => (None, None),
+            Some(LookedUp::Session { known, generation }) => (Some((known?, generation)), None),
+            Some(LookedUp::Token(answered)) => (None, Some(answered)),
+            Some(LookedUp::Client(attempted)) => {
+                attempted?;
+                (None, None)
+            }
+        };
+        let came = introspected::Came {
+            answered,
+            is_fresh: known.is_some(),
         };
         let outcome = self.with_memo(app.index, |memo| {
             if app.store.is_some() {
@@ -238,6 +255,14 @@ impl Snapshot {
             Standing::Good(used) => used,
             Standing::LookUp(lookup) => return Ok(Admitted::LookUp(Box::new(parts), lookup)),
         };
+        if let Some(introspection) = &route.introspection
+            && let Some(lookup) = introspected::judge(self, app, route, introspection, &mut decision, came)?
+        {
+            if let Some(chore) = decision.take_chore() {
+                stored::do_chore(shared, app, chore);
+            }
+            return Ok(Admitted::LookUp(Box::new(parts), lookup));
+        }
         // behind the guard, so that no other site uses up what this address may ask
         app.rate_limits
             .check_route_by_address(application, index, &client, elapsed)?;

@@ -167,12 +167,7 @@ fn join(shared: &Arc<Shared>, agent: &Arc<Agent>, place: &Arc<Place>) -> LookUpF
         move || async move { fetch(&shared, &agent, &place).await }
     };
     let joined = place.fetches.join((), &shared.control, work);
-    Box::pin(async move {
-        LookedUp {
-            known: joined.await.map(|()| None),
-            generation: 0,
-        }
-    })
+    Box::pin(async move { LookedUp::Client(joined.await) })
 }
 
 /// Asks for a token. What comes of it is in its place afterwards, a failure as well.

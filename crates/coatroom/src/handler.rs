@@ -26,6 +26,7 @@ use crate::client_credentials::ClientTokens;
 use crate::clock::{Clock, SystemClock};
 use crate::dpop::ApiNonces;
 use crate::flights::Flights;
+use crate::introspected::Introspections;
 use crate::keys::Keys;
 use crate::missing_tokens::MissingTokens;
 use crate::outage::Outage;
@@ -119,6 +120,8 @@ pub(crate) struct Agent {
     pub(crate) missing_tokens: Arc<MissingTokens>,
     /// Tokens of the client's own.
     pub(crate) client_tokens: ClientTokens,
+    /// What the provider said of access tokens.
+    pub(crate) introspections: Arc<Introspections>,
 }
 
 /// Why a [`TokenHandler`] cannot be built.
@@ -422,10 +425,23 @@ impl Agent {
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, BuildError> {
         let settings = handler.provider();
-        let (provider, outage) = match known {
-            Some(known) if known.provider.is_for(settings) => (known.provider.clone(), known.outage.clone()),
-            Some(known) => (known.provider.successor(settings)?, Arc::default()),
-            None => (Provider::new(settings, clock.clone())?, Arc::default()),
+        // what a provider said counts as long as it is the same
+        let (provider, outage, introspections) = match known {
+            Some(known) if known.provider.is_for(settings) => (
+                known.provider.clone(),
+                known.outage.clone(),
+                known.introspections.clone(),
+            ),
+            Some(known) => (
+                known.provider.successor(settings)?,
+                Arc::default(),
+                Arc::default(),
+            ),
+            None => (
+                Provider::new(settings, clock.clone())?,
+                Arc::default(),
+                Arc::default(),
+            ),
         };
         let (sign_ins, refreshes) = match known {
             Some(known) => (known.sign_ins.clone(), known.refreshes.clone()),
@@ -447,6 +463,7 @@ impl Agent {
             shared_refreshes,
             missing_tokens: Arc::default(),
             client_tokens,
+            introspections,
         })
     }
 

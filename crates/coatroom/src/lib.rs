@@ -95,6 +95,7 @@ pub mod extensions;
 mod flights;
 mod grpc;
 mod handler;
+mod introspected;
 mod keys;
 mod missing_tokens;
 mod outage;

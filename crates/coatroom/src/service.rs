@@ -151,7 +151,7 @@ impl Http1 {
     }
 }
 
-/// A request that waits for what a store says of its session.
+/// A request that waits for what a store says of its session, or the provider of its token.
 #[expect(unnameable_types, reason = "a part of the future, and nobody's business")]
 pub struct Waiting<S, B> {
     request: Request<B>,
@@ -181,7 +181,7 @@ pin_project! {
         Agent {
             future: AgentFuture,
         },
-        /// A store is asked about the session first.
+        /// A store is asked about the session first, or the provider about its token.
         LookUp {
             waiting: Option<Box<Waiting<S, B>>>,
             http1: Http1,
@@ -232,7 +232,7 @@ where
                 http1,
             },
             (Passage::LookUp(request, _), _) => {
-                let looked_up = LookedUp {
+                let looked_up = LookedUp::Session {
                     known: Err(Error::AccessTokenExpired),
                     generation: 0,
                 };
@@ -256,9 +256,9 @@ where
     }
 }
 
-/// How often a request may have to be looked up: its record, its new tokens, and once more for a core
-/// that forgot meanwhile.
-const MAX_ROUNDS: u8 = 4;
+/// How often a request may have to be looked up: its record, its new tokens, what the provider says of
+/// them, and once more for a core that forgot meanwhile.
+const MAX_ROUNDS: u8 = 5;
 
 impl<S, B, R> Future for ResponseFuture<S, B>
 where

@@ -141,16 +141,15 @@ pub(crate) fn look_up(shared: &Arc<Shared>, app: &Arc<App>, lookup: Lookup) -> L
         (Some(key), Role::Agent(_)) => {
             let joined = app.look_ups.join((key, generation, api), &control, work);
             Box::pin(async move {
-                let known = joined.await.map(Some);
-                LookedUp { known, generation }
+                let known = joined.await;
+                LookedUp::Session { known, generation }
             })
         }
         (None, _) | (Some(_), Role::Proxy(_)) => {
             let task = control.spawn(work());
             Box::pin(async move {
                 let known = task.await.unwrap_or(Err(Error::Bug("a look-up ended early")));
-                let known = known.map(Some);
-                LookedUp { known, generation }
+                LookedUp::Session { known, generation }
             })
         }
     }

@@ -2,7 +2,9 @@
 
 use std::fmt::{self, Write as _};
 
-use coatroom_core::config::{ApiGrant, Application, Auth, PolicyChoice, Route, RouteTarget};
+use coatroom_core::config::{
+    ApiGrant, Application, Auth, IntrospectionResponse, PolicyChoice, Route, RouteTarget,
+};
 use coatroom_core::guard::Class;
 use coatroom_core::route::{Endpoint, Resolved};
 
@@ -89,8 +91,19 @@ fn caller(route: &Route) -> String {
     out
 }
 
-/// Whose token a call carries, and how that is had.
+/// What a call carries: a token, or what the provider says of it.
 fn attached(application: &Application, route: &Route, condition: &str) -> String {
+    let token = token(application, route, condition);
+    match route.introspection.as_deref().map(|asked| asked.response) {
+        None => token,
+        Some(IntrospectionResponse::Jwt) => format!("signed introspection of {token}"),
+        Some(IntrospectionResponse::PhantomToken) => format!("{token}, as its JWT (by introspection)"),
+        Some(IntrospectionResponse::Json) => format!("{token}, while introspection says active"),
+    }
+}
+
+/// Whose token that is, and how it is had.
+fn token(application: &Application, route: &Route, condition: &str) -> String {
     let own = route.token.and_then(|token| {
         let mut apis = application.apis.list.iter();
         apis.find(|api| api.id == token.api)

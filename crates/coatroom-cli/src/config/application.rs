@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use coatroom_core::assurance::DemandsConfig;
 use coatroom_core::config::{
     AgentLimitsConfig, Application, ApplicationConfig, ClientCredentialsConfig, ExchangeConfig, FilesConfig,
-    HabitsConfig, HstsConfig, Preset, Problem, ProviderConfig, RateLimitConfig, RouteConfig,
+    HabitsConfig, HstsConfig, IntrospectionConfig, Preset, Problem, ProviderConfig, RateLimitConfig, RouteConfig,
     RouteLimitConfig, RouteTargetConfig, SessionConfig, TokenConfig, defaults, policy_weaknesses,
 };
 use coatroom_core::secret::Secret;
@@ -420,6 +420,13 @@ fn token(written: schema::RouteToken) -> TokenConfig {
             resource: grant.resource,
             audience: grant.audience,
             scopes: grant.scopes,
+        }),
+        introspection: written.introspection.map(|introspection| IntrospectionConfig {
+            response: introspection
+                .response
+                .map(|response| response.as_str().to_owned()),
+            audience: introspection.audience,
+            cache: introspection.cache.map(interval),
         }),
     }
 }

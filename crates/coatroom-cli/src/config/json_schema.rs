@@ -619,6 +619,7 @@ apps:
                 text(coatroom_core::config::defaults::DPOP_ALGORITHM),
             ),
             ("/$defs/Provider/properties/response_mode", text("query")),
+            ("/$defs/TokenIntrospection/properties/response", text("jwt")),
             (
                 "/$defs/Provider/properties/userinfo",
                 text(match provider.userinfo {

@@ -16,7 +16,7 @@ use super::json_schema::{resolved, schema};
 use super::mask::REFERENCES;
 use super::schema::{
     App, ClientCredentials, Connections, File, Log, Login, Provider, ProviderLogout, RateLimit, RateLimits,
-    Require, Route, RouteLimit, RouteToken, Session, TokenExchange,
+    Require, Route, RouteLimit, RouteToken, Session, TokenExchange, TokenIntrospection,
 };
 use super::schema_dpop::Dpop;
 use super::schema_tls::{Certificate, Hsts, Tls};
@@ -210,6 +210,14 @@ fn sections() -> Vec<Section> {
             "token.client_credentials.",
             "client-credentials-",
             keys_of::<ClientCredentials>(),
+        ),
+        section(
+            "Token introspection",
+            "TokenIntrospection",
+            "Below `introspection` of a route's `token`.",
+            "token.introspection.",
+            "token-introspection-",
+            keys_of::<TokenIntrospection>(),
         ),
         section(
             "Health check",

@@ -21,7 +21,7 @@ pub(crate) use limits::{
 };
 pub(crate) use log::{Format, Log};
 pub(crate) use session::Session;
-pub(crate) use token::{ClientCredentials, RouteToken, TokenExchange};
+pub(crate) use token::{ClientCredentials, RouteToken, TokenExchange, TokenIntrospection};
 
 use super::authorization::{Claims, ProfileSetting, PushedRequests, RequestObjectSetting, ResponseMode};
 use super::client_auth::ClientAuthSetting;
@@ -411,8 +411,8 @@ pub(crate) struct Route {
     /// `{Cross-Origin-Opener-Policy: same-origin}`. None that is written for each file anyway.
     pub(crate) headers: Option<Named<String>>,
     /// The access token that the route's calls carry: one for its API alone, by refresh (RFC 8707) or
-    /// by exchange (RFC 8693), or the application's own for anonymous callers (RFC 6749 §4.4). Routes with the
-    /// same `token` share one. Default: the session's own.
+    /// by exchange (RFC 8693), what the provider says of it (RFC 7662), or the application's own for anonymous
+    /// callers (RFC 6749 §4.4). Routes with the same `token` share one. Default: the session's own.
     pub(crate) token: Option<RouteToken>,
 }
 
@@ -604,7 +604,8 @@ apps:
               public_url: https://a,
               token: {resource: https://a, audience: b, scopes: [c],
                       exchange: {resource: https://a, audience: b, scopes: [c], requested_token_type: d},
-                      client_credentials: {resource: https://a, audience: b, scopes: [c]}}}
+                      client_credentials: {resource: https://a, audience: b, scopes: [c]},
+                      introspection: {response: phantom_token, audience: e, cache: 5s}}}
       /many/: {upstream: [https://a, https://b]}
       /: {static: dist, allowed_sources: {img-src: ['https:']}, headers: {x-a: b},
           danger_no_content_security_policy: false, content_security_policy: default-src 'self'}

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::network::Place;
 use super::sheet::{Finding, Sheet, State};
 
+mod introspection;
 mod profile;
 
 /// What a row is judged by.
@@ -136,6 +137,16 @@ const ROWS: &[Row] = &[
         check: "userinfo",
         member: "userinfo_endpoint",
         judge: userinfo,
+    },
+    Row {
+        check: "introspection",
+        member: "introspection_endpoint",
+        judge: introspection::endpoint,
+    },
+    Row {
+        check: "signed introspection",
+        member: "introspection_signing_alg_values_supported",
+        judge: introspection::algorithms,
     },
     Row {
         check: "DPoP",
@@ -435,9 +446,20 @@ mod tests {
         change: impl FnOnce(&mut ProviderConfig),
         members: &[(&str, Value)],
     ) -> Vec<(&'static str, State)> {
-        let mut config = ProviderConfig::new("https://login.example.com", "shop", Secret::new("hush"));
-        change(&mut config);
+        let has_provider = |config: &mut ApplicationConfig| {
+            change(config.provider.as_mut().expect("an agent"));
+        };
+        judged_as(has_provider, members)
+    }
+
+    /// The same for another application.
+    pub(super) fn judged_as(
+        change: impl FnOnce(&mut ApplicationConfig),
+        members: &[(&str, Value)],
+    ) -> Vec<(&'static str, State)> {
+        let config = ProviderConfig::new("https://login.example.com", "shop", Secret::new("hush"));
         let mut config = ApplicationConfig::new("shop", "https://shop.example.com", config);
+        change(&mut config);
         config.session.claims = Some(vec!["email".to_owned()]);
         let application = config.check().unwrap_or_else(|problems| panic!("{problems:?}"));
         let mut document = json!({

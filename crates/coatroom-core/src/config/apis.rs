@@ -7,7 +7,9 @@
 use url::Url;
 
 use super::check::Problems;
-use super::{Application, Auth, ClientCredentialsConfig, Provider, Route, RouteTarget, defaults};
+use super::{
+    Application, Auth, ClientCredentialsConfig, IntrospectionConfig, Provider, Route, RouteTarget, defaults,
+};
 use crate::oauth::authorization::is_scope_token;
 use crate::route::RoutePrefix;
 use crate::seal::digest8;
@@ -25,6 +27,8 @@ pub struct TokenConfig {
     pub exchange: Option<ExchangeConfig>,
     /// The client's own token instead, for anonymous callers (RFC 6749 §4.4).
     pub client_credentials: Option<ClientCredentialsConfig>,
+    /// Whether calls wait for what the provider says of the token (RFC 7662).
+    pub introspection: Option<IntrospectionConfig>,
 }
 
 /// A token exchange as written.
@@ -270,6 +274,7 @@ fn check_token(path: &str, written: TokenConfig, problems: &mut Problems) -> Opt
         exchange,
         // checked elsewhere
         client_credentials: _,
+        introspection: _,
     } = written;
     let (grant, resource, audience, scopes) = match exchange {
         None => (ApiGrant::Refresh, resource, audience, scopes),
@@ -381,7 +386,7 @@ fn is_resource(uri: &str) -> bool {
 }
 
 /// Whether calls of the route carry a token at all.
-fn gets_a_token(path: &str, route: &Route, problems: &mut Problems) -> bool {
+pub(super) fn gets_a_token(path: &str, route: &Route, problems: &mut Problems) -> bool {
     let why = match (&route.target, route.auth) {
         (RouteTarget::Static(_) | RouteTarget::DevServer(_), _) => {
             "files and development servers get no token"

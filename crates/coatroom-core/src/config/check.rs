@@ -18,6 +18,7 @@ use super::client_auth::bind_routes;
 use super::client_credentials::{Who, check_client_credentials};
 use super::compatibility::{Compatibility, check_compatibility};
 use super::hsts::Hsts;
+use super::introspection::check_introspections;
 use super::limits::check_agent_limits;
 use super::provider::check_provider;
 use super::routes::{check_proved, check_routes};
@@ -83,6 +84,7 @@ impl ApplicationConfig {
         if provider.as_ref().is_some_and(|provider| provider.dpop.is_some()) {
             check_proved(&paths, &routes, &mut problems);
         }
+        let tokens = check_introspections(tokens, &mut routes, provider.as_ref(), &mut problems);
         let apis = check_tokens(tokens, &mut routes, &mut problems);
         if let Some(provider) = &mut provider {
             ask_for(&apis, &routes, provider, &mut problems);

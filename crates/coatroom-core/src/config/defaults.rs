@@ -71,6 +71,13 @@ pub const ROUTE_AUTH: &str = "required";
 /// the other.
 pub const MAX_APIS: usize = 8;
 
+/// A route's `token.introspection.cache` with `response: json`, and where nothing says when a token
+/// expires.
+pub const INTROSPECTION_CACHE: Duration = Duration::from_secs(60);
+
+/// The same, at most.
+pub const MAX_INTROSPECTION_CACHE: Duration = Duration::from_secs(3600);
+
 /// A route's `cache`.
 pub const CACHE: &str = "private";
 

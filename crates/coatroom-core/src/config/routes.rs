@@ -195,6 +195,7 @@ fn check_route(
         auth,
         token: None,
         client_grant: None,
+        introspection: None,
         methods,
         resources: written.resources,
         cache_public,

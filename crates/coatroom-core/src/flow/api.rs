@@ -543,6 +543,18 @@ impl Decision<'_> {
         self.chore.take().map(|chore| *chore)
     }
 
+    /// The credentials of the session, if there is one and they are not written yet.
+    pub(super) fn authorization(&self) -> Option<&Authorization> {
+        self.forward.as_ref()?.authorization.as_ref()
+    }
+
+    /// Puts other credentials in their place.
+    pub(super) fn carry(&mut self, authorization: Authorization) {
+        if let Some(forward) = &mut self.forward {
+            forward.authorization = Some(authorization);
+        }
+    }
+
     /// The session whose token is attached, if one is.
     pub fn session(&self) -> Option<SessionFacts> {
         self.forward.as_ref().map(|forward| forward.session)

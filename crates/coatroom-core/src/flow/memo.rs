@@ -7,8 +7,9 @@
 //! that did not open, never more than a fixed number of entries, and decides nothing. What is too
 //! old is never used; it leaves memory when its place is looked at or taken, or with the memo.
 
+use crate::config::{Application, Route};
 use crate::cookie::{Candidate, Kind, WriteHeader};
-use crate::flow::known::KnownSession;
+use crate::flow::known::{KnownSession, Lookup};
 use crate::secret::wipe;
 use crate::session::{ApiAnchor, ApiCookie, SessionId};
 use crate::time::UnixTime;
@@ -131,6 +132,20 @@ impl AnchorMemo {
         if let Some(place) = self.known.get_mut(place(known.id)) {
             *place = Some(known);
         }
+    }
+
+    /// What to look up of a session again, although something is known of it: that is forgotten. For a
+    /// call whose token turned out to be over before its time, since a refresh may have come meanwhile.
+    pub fn look_again(
+        &mut self,
+        id: SessionId,
+        application: &Application,
+        route: &Route,
+    ) -> Option<Lookup> {
+        let place = self.known.get_mut(place(id))?;
+        let known = place.take_if(|known| known.id == id && known.handle.is_some())?;
+        let lookup = Lookup::record_of(id, known.handle.as_ref()?, application, false);
+        Some(lookup.for_route(route))
     }
 
     /// What a store said of a session a moment ago.

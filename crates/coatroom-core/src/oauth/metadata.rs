@@ -29,6 +29,10 @@ pub struct Metadata {
     pub(crate) end_session_endpoint: Option<Url>,
     /// Where tokens are revoked (RFC 7009), if the provider has it.
     pub(crate) revocation_endpoint: Option<Url>,
+    /// Where tokens are asked about (RFC 7662), if the provider has it.
+    pub(crate) introspection_endpoint: Option<Url>,
+    /// What signed answers to that are signed with (RFC 9701 §7), if it says.
+    pub(crate) introspection_signing_alg_values_supported: Option<Vec<String>>,
     /// Where the user's claims are (OIDC Core §5.3), if the provider has it.
     pub(crate) userinfo_endpoint: Option<Url>,
     /// What signed userinfo is signed with (OIDC Discovery §3), if it says.
@@ -111,6 +115,11 @@ impl Metadata {
             jwks_uri: required("jwks_uri")?,
             end_session_endpoint: endpoint(&document, "end_session_endpoint", tls)?,
             revocation_endpoint: endpoint(&document, "revocation_endpoint", tls)?,
+            introspection_endpoint: endpoint(&document, "introspection_endpoint", tls)?,
+            introspection_signing_alg_values_supported: list(
+                &document,
+                "introspection_signing_alg_values_supported",
+            )?,
             userinfo_endpoint: endpoint(&document, "userinfo_endpoint", tls)?,
             userinfo_signing_alg_values_supported: list(&document, "userinfo_signing_alg_values_supported")?,
             authorization_response_iss_parameter_supported: flag(
@@ -162,6 +171,7 @@ impl Metadata {
         restrict(&mut self.id_token_signing_alg_values_supported);
         restrict(&mut self.authorization_signing_alg_values_supported);
         restrict(&mut self.userinfo_signing_alg_values_supported);
+        restrict(&mut self.introspection_signing_alg_values_supported);
         // FAPI 2.0 Security Profile §5.3.3.2: `iss` is checked, so it has to be there
         self.authorization_response_iss_parameter_supported = true;
         self
@@ -208,6 +218,11 @@ impl Metadata {
     pub fn offers_dpop(&self, algorithm: DpopAlgorithm) -> Option<bool> {
         let algorithms = self.dpop_signing_alg_values_supported.as_ref()?;
         Some(algorithms.iter().any(|offered| offered == algorithm.alg()))
+    }
+
+    /// Whether the provider says what it knows of a token (RFC 7662).
+    pub fn offers_introspection(&self) -> bool {
+        self.introspection_endpoint.is_some()
     }
 
     /// Whether the provider has RP-initiated logout.

@@ -4,7 +4,8 @@
 //! a checked type here: metadata (RFC 8414), keys (RFC 7517), the authorization request and response
 //! (RFC 6749 §4.1, RFC 9207), pushed (RFC 9126), as a signed request object (RFC 9101) and as a signed
 //! response (JARM), PKCE (RFC 7636), client authentication (RFC 6749 §2.3), tokens
-//! (RFC 6749 §5), ID tokens (OIDC Core §3.1.3.7), encrypted ones (RFC 7516), userinfo (OIDC Core §5.3), revocation (RFC 7009), RP-initiated logout and
+//! (RFC 6749 §5), ID tokens (OIDC Core §3.1.3.7), encrypted ones (RFC 7516), userinfo (OIDC Core §5.3), revocation (RFC 7009),
+//! introspection (RFC 7662, RFC 9701), RP-initiated logout and
 //! logout tokens.
 //! Nothing here performs a request, reads a clock, or decides what a session is.
 
@@ -16,6 +17,7 @@ pub mod dpop;
 pub(crate) mod end_session;
 pub(crate) mod front_channel;
 pub(crate) mod id_token;
+pub(crate) mod introspection;
 pub(crate) mod jarm;
 pub(crate) mod json;
 pub(crate) mod jwe;

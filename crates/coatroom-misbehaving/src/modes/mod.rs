@@ -14,6 +14,7 @@ mod discovery_answer;
 mod id_token_claims;
 mod id_token_form;
 mod id_token_signature;
+mod introspection;
 mod jwe;
 mod keys;
 mod logout_token;
@@ -39,6 +40,7 @@ pub static MODES: LazyLock<Vec<Mode>> = LazyLock::new(|| {
         id_token_claims::MODES,
         jwe::MODES,
         userinfo::MODES,
+        introspection::MODES,
         refresh::MODES,
         client_credentials::MODES,
         logout_token::MODES,

@@ -19,6 +19,7 @@ mod duende_sign_out;
 mod embedding;
 mod fapi;
 mod habits;
+mod introspection;
 mod misbehaving;
 mod outages;
 mod provider_logout;

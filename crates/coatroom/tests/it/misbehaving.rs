@@ -16,7 +16,7 @@ use coatroom::store::SessionStore;
 use coatroom::store::memory::MemoryStore;
 use coatroom::{TokenHandler, TokenHandlerService};
 use coatroom_core::config::{
-    ClientCredentialsConfig, PrivateKeyPem, RouteConfig, SessionStorage, TokenConfig,
+    ClientCredentialsConfig, IntrospectionConfig, PrivateKeyPem, RouteConfig, SessionStorage, TokenConfig,
 };
 use coatroom_core::secret::Secret;
 use coatroom_misbehaving::{
@@ -213,6 +213,9 @@ fn replica(
     let settings = provider_of(&mut config);
     settings.client_secret = Some(Secret::new(CLIENT_SECRET));
     settings.timeout = Some(timeout);
+    config.routes.push(introspected("/about/", "json"));
+    config.routes.push(introspected("/signed/", "jwt"));
+    let settings = provider_of(&mut config);
     match meets {
         Some(Place::EncryptedIdToken) => {
             settings.id_token_decryption_keys = vec![PrivateKeyPem::new(decryption_key())];
@@ -225,6 +228,20 @@ fn replica(
         .store(store.clone())
         .build();
     handler.expect("the handler builds").layer().layer(Api::default())
+}
+
+/// A route whose calls wait for what the provider says of their token.
+fn introspected(path: &str, response: &str) -> RouteConfig {
+    RouteConfig {
+        token: Some(TokenConfig {
+            introspection: Some(IntrospectionConfig {
+                response: Some(response.to_owned()),
+                ..IntrospectionConfig::default()
+            }),
+            ..TokenConfig::default()
+        }),
+        ..route(path)
+    }
 }
 
 /// Whether a service that has met the provider before would not notice.
@@ -489,6 +506,32 @@ async fn revocation(bench: &mut Bench) {
     bench.check_discretion();
 }
 
+/// A call whose token the provider is asked about.
+async fn introspection(bench: &mut Bench) {
+    let path = match bench.mode.place {
+        Place::SignedIntrospection => "/signed/1",
+        _ => "/about/1",
+    };
+    let mut browser = bench.signed_in().await;
+    let before = (session_id(&mut browser).await, session_cookies(&browser));
+    let mut browser = browser.at(bench.misbehave());
+    let answer = browser.fetch(Method::GET, path, "").await;
+    match bench.mode.wanted.outcome {
+        Outcome::Accepted if answer.status == StatusCode::OK => bench.note(&answer),
+        _ => bench.check_refusal(&answer),
+    }
+    assert_eq!(session_cookies(&browser), before.1, "no cookie changes");
+    assert_eq!(session_id(&mut browser).await, before.0, "the session stays");
+    bench.check_discretion();
+    bench.heal();
+    if is_fetched_once(&bench.mode) {
+        // one that has never seen good metadata does not ask again so soon
+        browser = browser.at(bench.service.clone());
+    }
+    let again = browser.fetch(Method::GET, path, "").await;
+    assert_eq!(again.status, StatusCode::OK, "afterwards: {}", again.body);
+}
+
 /// What is done to meet a mode, and where sessions are meanwhile.
 async fn check(mode: &Mode, shelf: &mut Shelf) {
     match mode.place {
@@ -507,6 +550,14 @@ async fn check(mode: &Mode, shelf: &mut Shelf) {
             // on the shelf is one that may just be renewing what it has
             let mut bench = Bench::new(mode, SessionStorage::Cookie, &shelf.log).await;
             renewal(&mut bench).await;
+        }
+        Place::Introspection | Place::SignedIntrospection => {
+            let mut bench = shelf.take(mode, Storage::Cookies).await;
+            introspection(&mut bench).await;
+            shelf.cookies = Some(bench);
+            let mut bench = shelf.take(mode, Storage::Store).await;
+            introspection(&mut bench).await;
+            shelf.store = Some(bench);
         }
         Place::Refresh => {
             let mut bench = shelf.take(mode, Storage::Cookies).await;
@@ -646,6 +697,9 @@ fn an_outcome_that_is_not_the_wanted_one_is_noticed() {
         wants("refresh-503", Outcome::Accepted, ""),
         wants("client-scope-more", Outcome::Accepted, ""),
         wants("client-503", refused(502, "provider_error"), ""),
+        wants("introspection-inactive", Outcome::Accepted, ""),
+        wants("introspection-jwt-rogue", Outcome::Accepted, ""),
+        wants("introspection-least", refused(502, "provider_error"), ""),
         wants("logout-sid-alone", refused(400, "invalid_request"), ""),
         wants("logout-iss-other", Outcome::Accepted, ""),
     ];

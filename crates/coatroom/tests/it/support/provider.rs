@@ -2,6 +2,7 @@
 //! demand. Signs ES256 with a key made for the run.
 
 pub(crate) mod front;
+pub(crate) mod introspect;
 pub(crate) mod shapes;
 mod tokens;
 
@@ -109,6 +110,8 @@ pub(crate) struct Script {
     pub(crate) front: front::Front,
     /// Encrypted ID tokens, userinfo.
     pub(crate) shapes: shapes::Shapes,
+    /// What tokens are worth.
+    pub(crate) introspection: introspect::Introspection,
 }
 
 /// How refresh tokens live.
@@ -191,6 +194,7 @@ impl ScriptedProvider {
             discovery_requests: 0,
             front: front::Front::default(),
             shapes: shapes::Shapes::default(),
+            introspection: introspect::Introspection::default(),
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(script),
@@ -330,6 +334,7 @@ fn router(shared: &Arc<Shared>) -> axum::Router {
         .route("/jwks", get(jwks))
         .route("/token", post(token))
         .route("/revoke", post(revoke))
+        .route("/introspect", post(introspect::introspect))
         .route("/par", post(front::push))
         .route("/userinfo", get(shapes::userinfo))
         // of an issuer with a path, or wherever a test wants it
@@ -359,6 +364,7 @@ async fn discovery(State(shared): State<Arc<Shared>>) -> Response {
         "token_endpoint": format!("{issuer}/token"),
         "jwks_uri": format!("{issuer}/jwks"),
         "revocation_endpoint": format!("{issuer}/revoke"),
+        "introspection_endpoint": format!("{issuer}/introspect"),
         "userinfo_endpoint": format!("{issuer}/userinfo"),
         "end_session_endpoint": format!("{issuer}/end"),
         "authorization_response_iss_parameter_supported": true,
