@@ -19,7 +19,7 @@ export function page() {
   const rows = PROFILES.filter(({ needs }) => !needs).map((profile) => {
     const { name, demands, token: { kind, format, audience } } = profile;
     const route = routeOf(profile, files);
-    const settings = [['provider', profile.settings(files)], ['route', route]]
+    const settings = [['provider', profile.settings(files, 'https://login.example.com')], ['route', route]]
       .filter(([, value]) => Object.keys(value).length > 0)
       .map(([where, value]) => `${where}: \`${flow(value)}\``);
     return `| ${name} | ${demands} | ${settings.join('<br>') || 'none'} | ${KINDS[kind]}, ${FORMATS[format]}${audience ? `, for \`${audience}\`` : ''} |`;

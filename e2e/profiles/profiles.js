@@ -7,7 +7,7 @@
 //     name      what tests and the page call it
 //     demands   what the provider demands of the client, in words
 //     setup     for `startProfileProvider`
-//     settings  of `provider:`, from the paths of the keys
+//     settings  of `provider:`, from the paths of the keys and the issuer
 //     route     more settings of the API's route, from the same
 //     token     for `startVerifyingApi`: `{kind, format, audience}`
 //     callback  the names of the parameters that lead back; default: those of RFC 6749 §4.1.2 and RFC 9207
@@ -15,13 +15,14 @@
 //     posted    whether a form leads back (form_post)
 //     subject   whose token the API gets, if it is not the user's
 //     anonymous whether the API's route is for everybody, signed in or not
+//     plain     whether there are no ID tokens; the client in `client.js`, which wants some, is not run then
 //     other     a second API and its route: `{route, token}`
 //     refresh   `rotated` or `kept`: what happens to the refresh token
 
 import { DEFAULT_RESOURCE } from '../../demo/provider.js';
 import { CLIENT_ID } from '../rig/rig.js';
 import { SUBJECT } from './keys.js';
-import { API_CLIENT, dpopFeature, fapiFeature, refuseBasic } from './provider.js';
+import { API_CLIENT, dpopFeature, fapiFeature, plainOAuth, refuseBasic } from './provider.js';
 
 const ORDERS = 'https://orders.coatroom.example/';
 const INVOICES = 'https://invoices.coatroom.example/';
@@ -257,6 +258,29 @@ export const PROFILES = [
     settings: () => ({ userinfo: 'always' }),
     claims: { name: 'Alice' },
     token: OPAQUE,
+  },
+  {
+    name: 'plain OAuth',
+    plain: true,
+    demands: 'as baseline; no ID tokens, metadata by RFC 8414 without keys; an endpoint says who the user is',
+    setup: { provider: { defaultResource: null, around: plainOAuth } },
+    settings: () => ({ protocol: 'oauth2', scopes: ['orders:read'], user: { subject: 'account' } }),
+    claims: { role: 'member' },
+    token: OPAQUE,
+  },
+  {
+    name: 'plain OAuth, nobody’s session',
+    plain: true,
+    demands: 'the same without metadata; nobody asks who the user is',
+    setup: { provider: { around: plainOAuth } },
+    settings: (_files, issuer) => ({
+      protocol: 'oauth2',
+      scopes: ['orders:read'],
+      endpoints: { authorization: `${issuer}/auth`, token: `${issuer}/token`, revocation: `${issuer}/token/revocation` },
+      user: { subject: 'none' },
+    }),
+    claims: { sub: undefined },
+    token: JWT,
   },
   {
     name: 'resource of a route',

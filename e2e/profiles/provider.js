@@ -115,6 +115,27 @@ export function refuseBasic(context, next) {
   return undefined;
 }
 
+/**
+ * An authorization server without OpenID Connect: its own metadata (RFC 8414) without keys, and `/account`, which answers
+ * whose an access token is.
+ */
+export async function plainOAuth(context, next) {
+  if (context.path === '/account') {
+    const token = await context.app.AccessToken.find((context.get('authorization').match(/^Bearer (\S+)$/) ?? [])[1] ?? '-');
+    context.status = token ? 200 : 401;
+    context.body = token ? { account: token.accountId, role: 'member' } : { error: 'invalid_token' };
+    return undefined;
+  }
+  const isAsked = context.path === '/.well-known/oauth-authorization-server';
+  if (isAsked) context.path = '/.well-known/openid-configuration';
+  await next();
+  if (isAsked) {
+    const { jwks_uri: _keys, end_session_endpoint: _page, ...metadata } = context.body;
+    context.body = { ...metadata, userinfo_endpoint: `${metadata.issuer}/account` };
+  }
+  return undefined;
+}
+
 function peerCertificate({ socket }) {
   const raw = socket.getPeerCertificate?.()?.raw;
   return raw && new X509Certificate(raw);

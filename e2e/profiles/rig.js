@@ -48,7 +48,7 @@ export class ProfileRig extends Rig {
     }
     this.files = { ...this.keys.files, assertion: join(this.directory, 'assertion.jwt') };
     await writeFile(this.files.assertion, await signedByClient(this.keys, { sub: 'shop', aud: this.issuer }, undefined, ASSERTION_LIFE), { mode: 0o600 });
-    this.settings = profile.settings(this.files);
+    this.settings = profile.settings(this.files, this.issuer);
     this.route = routeOf(profile, this.files);
     if (!session) return;
     await this.startCoatroom({

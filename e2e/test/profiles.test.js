@@ -67,8 +67,7 @@ async function wholeSession(rig, profile) {
   assert.equal((await rig.user('nobody').call('/api/orders')).status, withoutSession);
   await signIn(rig, alice, profile);
   const { id_token_claims: claims } = await alice.session();
-  assert.equal(claims.sub, 'alice');
-  for (const [name, value] of Object.entries(profile.claims ?? {})) assert.equal(claims[name], value);
+  for (const [name, value] of Object.entries({ sub: 'alice', ...profile.claims })) assert.equal(claims[name], value);
 
   await called(rig, alice);
   await refreshed(rig, alice, profile);

@@ -9,6 +9,7 @@ mod clients;
 mod clocks;
 mod cookies;
 mod guards;
+mod plain;
 mod routes;
 mod sessions;
 pub(crate) mod table;
@@ -204,7 +205,7 @@ fn parties_of(provider: &Provider, claims: String) -> Vec<(&'static str, String)
         .iter()
         .map(|(name, _)| name.as_str())
         .collect();
-    vec![
+    let mut rows = vec![
         ("provider", provider.issuer.clone()),
         (
             "client",
@@ -245,7 +246,9 @@ fn parties_of(provider: &Provider, claims: String) -> Vec<(&'static str, String)
         ("sign-out", sign_out(provider)),
         ("metadata", metadata(provider)),
         ("tolerated", tolerated(provider)),
-    ]
+    ];
+    rows.extend(plain::parties(provider.plain.as_ref()));
+    rows
 }
 
 /// Who may sign in where the issuer stands for many.
@@ -306,6 +309,7 @@ fn tolerated(provider: &Provider) -> String {
     ];
     let habits: Vec<&str> = habits
         .into_iter()
+        .chain(plain::tolerated(provider.plain.as_ref()))
         .filter_map(|(is_on, what)| is_on.then_some(what))
         .collect();
     habits.join("; ")

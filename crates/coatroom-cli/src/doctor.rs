@@ -13,6 +13,7 @@ mod client_credentials;
 mod discovery;
 mod keys;
 mod network;
+mod plain;
 mod process;
 mod provider;
 mod sheet;

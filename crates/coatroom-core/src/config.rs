@@ -28,6 +28,7 @@ mod habits;
 mod hsts;
 mod introspection;
 mod limits;
+mod plain;
 mod policy;
 mod preset;
 mod profile;
@@ -57,6 +58,7 @@ pub use introspection::{Introspection, IntrospectionConfig, IntrospectionRespons
 pub use limits::{
     AgentLimits, AgentLimitsConfig, LimitBy, RateLimit, RateLimitConfig, RouteLimit, RouteLimitConfig,
 };
+pub use plain::{Endpoints, EndpointsConfig, Plain, PlainConfig, User, UserConfig};
 pub use policy::policy_weaknesses;
 pub use preset::{Filled, Preset};
 pub(crate) use profile::ALGORITHMS as FAPI2_ALGORITHMS;
@@ -140,7 +142,7 @@ pub struct Provider {
     pub certificate_bound_access_tokens: bool,
     /// The authorities that are trusted for the provider in place of the platform's, in PEM.
     pub ca: Option<String>,
-    /// Scopes asked for, `openid` among them.
+    /// Scopes asked for, `openid` among them unless there are no ID tokens.
     pub scopes: Vec<String>,
     /// Fixed extra parameters.
     pub authorization_parameters: Vec<(String, String)>,
@@ -164,6 +166,8 @@ pub struct Provider {
     pub id_token_decryption_keys: Vec<DecryptionKey>,
     /// Whether userinfo is asked for claims.
     pub userinfo: Userinfo,
+    /// What there is in place of ID tokens; none: it is an OpenID Provider.
+    pub plain: Option<Plain>,
 }
 
 /// Session limits, checked. Its storage may hold a password: no `Debug`.

@@ -100,6 +100,10 @@ fn secrets_are_exposed_in_few_places() {
         ("oauth/jwe.rs", "decryption"),
         ("oauth/pkce.rs", "the challenge"),
         (
+            "oauth/plain.rs",
+            "the error of an answer, and what is no ID token",
+        ),
+        (
             "oauth/request_object.rs",
             "the request object, which the browser carries",
         ),

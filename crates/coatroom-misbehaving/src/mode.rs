@@ -47,6 +47,8 @@ pub enum Place {
     Introspection,
     /// The same, signed (RFC 9701).
     SignedIntrospection,
+    /// A sign-in of a client that looks at no ID token, and asks the userinfo endpoint who the user is.
+    User,
     /// The answer to the token request that redeems a refresh token, its ID token included.
     Refresh,
     /// The answer to a request for a token of the client's own, with the scope `catalogue:read`.
@@ -86,7 +88,7 @@ pub enum Outcome {
 
 impl Place {
     /// Every place, in the order of a sign-in's life.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Discovery,
         Self::Keys,
         Self::Renewal,
@@ -97,6 +99,7 @@ impl Place {
         Self::Userinfo,
         Self::Introspection,
         Self::SignedIntrospection,
+        Self::User,
         Self::Refresh,
         Self::ClientCredentials,
         Self::LogoutToken,
@@ -117,6 +120,7 @@ impl fmt::Display for Place {
             Self::Userinfo => "Userinfo",
             Self::Introspection => "Introspection",
             Self::SignedIntrospection => "Introspection, signed",
+            Self::User => "A user without an ID token",
             Self::Refresh => "The token endpoint, redeeming a refresh token",
             Self::ClientCredentials => "The token endpoint, asked for the client's own token",
             Self::LogoutToken => "The logout token",

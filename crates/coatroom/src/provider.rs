@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use coatroom_core::config;
 use coatroom_core::error::Error;
-use coatroom_core::oauth::{JwkSet, Metadata, ProviderSnapshot, dpop};
+use coatroom_core::oauth::{ProviderSnapshot, dpop};
 use coatroom_core::step::{Context, MAX_RESPONSE, ProviderRequest, ProviderResponse, Reply, Step};
 use coatroom_core::time::UnixTime;
 use http::header::{ACCEPT, CONTENT_TYPE, DATE, LOCATION};
@@ -27,6 +27,7 @@ use crate::clock::{Clock, SystemRng};
 
 mod assertion;
 mod client;
+mod metadata;
 
 /// The client of one provider. Clones share everything.
 ///
@@ -69,6 +70,8 @@ struct Shared {
     issuer: String,
     /// Where the metadata are, if not below the issuer.
     discovery: Option<Url>,
+    /// What there is in place of ID tokens, if there are none.
+    plain: Option<config::Plain>,
     /// The issuer that they must name.
     metadata_issuer: String,
     tenants: Option<config::Tenants>,
@@ -124,6 +127,7 @@ impl Provider {
                 settings: Settings::of(config),
                 issuer: config.issuer.clone(),
                 discovery: config.habits.discovery.clone(),
+                plain: config.plain.clone(),
                 metadata_issuer: config.metadata_issuer(),
                 tenants: config.habits.tenants.clone(),
                 profile: config.profile,
@@ -139,6 +143,7 @@ impl Provider {
     fn is_at(&self, config: &config::Provider) -> bool {
         self.shared.issuer == config.issuer
             && self.shared.discovery == config.habits.discovery
+            && self.shared.plain == config.plain
             && self.shared.tenants == config.habits.tenants
             && self.shared.profile == config.profile
     }
@@ -366,21 +371,14 @@ impl Shared {
     }
 
     async fn discover(&self) -> Result<ProviderSnapshot, Error> {
-        let url = match &self.discovery {
-            Some(url) => url.clone(),
-            None => Metadata::discovery_url(&self.issuer)?,
-        };
-        let body = self.get("metadata document", url).await?;
-        let metadata = Metadata::parse(&body.body, &self.metadata_issuer)?
+        let metadata = self
+            .metadata()
+            .await?
+            .for_plain(self.plain.as_ref())
             .for_tenants(self.tenants.clone())
             .for_profile(self.profile);
         let keys = self.keys(&metadata).await?;
         Ok(ProviderSnapshot::new(metadata, keys))
-    }
-
-    async fn keys(&self, metadata: &Metadata) -> Result<JwkSet, Error> {
-        let response = self.get("jwk set", metadata.jwks_uri().clone()).await?;
-        JwkSet::parse(&response.body)
     }
 
     /// Keeps the outcome of a discovery.
@@ -736,6 +734,7 @@ mod tests {
             habits: config::Habits::default(),
             dpop: None,
             profile: config::Profile::None,
+            plain: None,
             id_token_decryption_keys: Vec::new(),
             userinfo: config::Userinfo::Never,
         }

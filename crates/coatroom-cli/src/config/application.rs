@@ -193,6 +193,7 @@ fn provider(
 ) -> ProviderConfig {
     let below = |name: &str| at.iter().cloned().chain([name.to_owned()]).collect::<Vec<_>>();
     warn_of_habits(&written, below, findings);
+    let plain = schema::plain(&written);
     let authorization = authorization::Written {
         pushed: written.pushed_authorization_requests,
         request_object: written.request_object,
@@ -237,6 +238,7 @@ fn provider(
         profile: written.profile.map(|profile| profile.as_str().to_owned()),
         id_token_decryption_keys: decryption_keys,
         userinfo: written.userinfo.map(Userinfo::as_str).map(str::to_owned),
+        plain,
         habits: HabitsConfig {
             preset: written.preset.map(|PresetSetting(name)| name.to_owned()),
             discovery: written.discovery,

@@ -627,6 +627,15 @@ apps:
                     coatroom_core::config::Userinfo::Always => "always",
                 }),
             ),
+            (
+                "/$defs/Provider/properties/protocol",
+                text(if provider.plain.is_some() {
+                    "oauth2"
+                } else {
+                    "openid"
+                }),
+            ),
+            ("/$defs/User/properties/at_refresh", text("always")),
             ("/$defs/Session/properties/store", text("cookie")),
             ("/$defs/Store/properties/prefix", text(&store.prefix)),
             ("/$defs/Store/properties/timeout", text(&shown(store.timeout))),

@@ -645,6 +645,8 @@ apps:
             "provider",
             "client_certificate",
             "dpop",
+            "endpoints",
+            "user",
             "rate_limits",
             "address",
             "session",
@@ -665,6 +667,8 @@ apps:
                 "/$defs/ProviderLogout/properties",
             ),
             ("APPS__SHOP__PROVIDER__DPOP__", "/$defs/Dpop/properties"),
+            ("APPS__SHOP__PROVIDER__ENDPOINTS__", "/$defs/Endpoints/properties"),
+            ("APPS__SHOP__PROVIDER__USER__", "/$defs/User/properties"),
             ("APPS__SHOP__SESSION__", "/$defs/Session/properties"),
             ("APPS__SHOP__RATE_LIMITS__", "/$defs/RateLimits/properties"),
             (

@@ -15,8 +15,8 @@ use super::client_auth::ClientAuth;
 use super::json_schema::{resolved, schema};
 use super::mask::REFERENCES;
 use super::schema::{
-    App, ClientCredentials, Connections, File, Log, Login, Provider, ProviderLogout, RateLimit, RateLimits,
-    Require, Route, RouteLimit, RouteToken, Session, TokenExchange, TokenIntrospection,
+    App, ClientCredentials, Connections, Endpoints, File, Log, Login, Provider, ProviderLogout, RateLimit,
+    RateLimits, Require, Route, RouteLimit, RouteToken, Session, TokenExchange, TokenIntrospection, User,
 };
 use super::schema_dpop::Dpop;
 use super::schema_tls::{Certificate, Hsts, Tls};
@@ -130,6 +130,22 @@ fn sections() -> Vec<Section> {
             "provider.logout.",
             "provider-logout-",
             keys_of::<ProviderLogout>(),
+        ),
+        section(
+            "Endpoints",
+            "Endpoints",
+            "Below `endpoints` of an application's `provider`.",
+            "provider.endpoints.",
+            "provider-endpoints-",
+            keys_of::<Endpoints>(),
+        ),
+        section(
+            "User",
+            "User",
+            "Below `user` of an application's `provider`.",
+            "provider.user.",
+            "provider-user-",
+            keys_of::<User>(),
         ),
         section(
             "Request object",

@@ -20,6 +20,7 @@ pub(crate) use limits::{
     BODY_TIMEOUT, Connections, MOST_CONNECTIONS, PeerHeader, RateLimit, RateLimits, RouteLimit, WRITE_TIMEOUT,
 };
 pub(crate) use log::{Format, Log};
+pub(crate) use plain::{Endpoints, Protocol, User, config as plain};
 pub(crate) use session::Session;
 pub(crate) use token::{ClientCredentials, RouteToken, TokenExchange, TokenIntrospection};
 
@@ -39,6 +40,7 @@ mod demands;
 mod habits;
 mod limits;
 mod log;
+mod plain;
 mod session;
 mod token;
 
@@ -195,7 +197,14 @@ pub(crate) struct Login {
 /// The OpenID Provider, and this client at it.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("anyOf" = [{"required": ["client_secret"]}, {"required": ["client_auth"]}]))]
+#[schemars(extend(
+    "anyOf" = [{"required": ["client_secret"]}, {"required": ["client_auth"]}],
+    "if" = {"anyOf": [
+        {"properties": {"protocol": {"const": "oauth2"}}, "required": ["protocol"]},
+        {"properties": {"preset": {"const": "github"}}, "required": ["preset"]}
+    ]},
+    "else" = {"properties": {"scopes": {"contains": {"const": "openid"}}}}
+))]
 pub(crate) struct Provider {
     /// The issuer identifier, exactly as the provider's metadata has it, trailing slash included
     /// (OpenID Connect Discovery §4.3). `https`, on loopback also `http`.
@@ -224,11 +233,11 @@ pub(crate) struct Provider {
     /// system's. Default: the system's.
     pub(crate) ca: Option<Reference>,
     /// The scopes that are asked for (RFC 6749 §3.3); `openid` must be among them. Many providers give
-    /// a refresh token only for `offline_access`; without one a session ends with its access token.
+    /// a refresh token only for `offline_access`; without one a session ends with its access token. With
+    /// `protocol: oauth2` none is needed, and `openid` must not be there.
     #[schemars(extend(
         "default" = defaults::SCOPES,
-        "items" = {"type": "string", "pattern": r"^[!#-\[\]-~]+$"},
-        "contains" = {"const": "openid"}
+        "items" = {"type": "string", "pattern": r"^[!#-\[\]-~]+$"}
     ))]
     pub(crate) scopes: Option<Vec<String>>,
     /// Fixed extra parameters of the authorization request, such as `{audience: …}`. Default: none.
@@ -307,6 +316,22 @@ pub(crate) struct Provider {
     /// token. What it says is kept in the session: at most 4 KiB.
     #[schemars(extend("default" = Userinfo::default().as_str()))]
     pub(crate) userinfo: Option<Userinfo>,
+    /// Whether the provider gives ID tokens: `oauth2` is for providers of OAuth 2.0 (RFC 6749) alone, such
+    /// as GitHub.
+    #[schemars(extend("default" = Protocol::default().as_str()))]
+    pub(crate) protocol: Option<Protocol>,
+    /// The endpoints of a provider without metadata, for `protocol: oauth2`. Default: its metadata (RFC
+    /// 8414) name them, at `/.well-known/oauth-authorization-server` between the issuer's host and path.
+    pub(crate) endpoints: Option<Endpoints>,
+    /// How it is known who the user is, for `protocol: oauth2`, which needs it. Default: an ID token says
+    /// it.
+    pub(crate) user: Option<User>,
+    /// Whether the token endpoint refuses with status 200 and a JSON `error` (RFC 6749 §5.2 has 400), for
+    /// `protocol: oauth2`. Default: `false`, unless `preset` says otherwise.
+    pub(crate) token_errors_with_200: Option<bool>,
+    /// Whether commas stand between the scopes that were granted (RFC 6749 §3.3 has blanks), for
+    /// `protocol: oauth2`. Default: `false`, unless `preset` says otherwise.
+    pub(crate) scopes_with_commas: Option<bool>,
 }
 
 /// One route: exactly one target, and who may call it.
@@ -440,7 +465,9 @@ pub(crate) fn is_not_yet(key: &str) -> bool {
 }
 
 /// What a required key may look like, for the hint when it is missing.
-pub(crate) const EXAMPLES: [(&str, &str); 14] = [
+pub(crate) const EXAMPLES: [(&str, &str); 16] = [
+    ("authorization", "https://login.example.com/authorize"),
+    ("token", "https://login.example.com/token"),
     ("requests", "100"),
     ("per", "1s"),
     ("keys", "[{file: coatroom.key}]"),

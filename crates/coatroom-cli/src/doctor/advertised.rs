@@ -44,7 +44,11 @@ type Verdict = (State, String, String);
 
 /// Judges every row.
 pub(super) fn examine(sheet: &Sheet, asked: &Asked<'_>) {
+    let is_plain = asked.provider.plain.is_some();
     for row in ROWS {
+        if is_plain && OF_OPENID.contains(&row.member) {
+            continue;
+        }
         let member = asked.member(row.member);
         if let Some((state, found, todo)) = (row.judge)(&member, asked) {
             sheet.push(Finding {
@@ -418,6 +422,15 @@ fn userinfo(member: &Member<'_>, _: &Asked<'_>) -> Option<Verdict> {
         false => good("not offered; a sign-in does not ask it"),
     }
 }
+
+/// What says something of ID tokens, which a provider of plain OAuth 2.0 does not give.
+const OF_OPENID: [&str; 5] = [
+    "id_token_signing_alg_values_supported",
+    "claims_supported",
+    "end_session_endpoint",
+    "backchannel_logout_supported",
+    "userinfo_endpoint",
+];
 
 /// The endpoints that may be named in a finding.
 const ENDPOINTS: [&str; 10] = [

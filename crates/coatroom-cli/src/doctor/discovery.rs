@@ -26,11 +26,11 @@ pub(super) struct Document {
     pub(super) metadata: Option<Metadata>,
 }
 
-/// Where it is, as for sign-ins: where the configuration says, or else below the issuer.
+/// Where it is, as for sign-ins: where the configuration says, or else where the issuer has it. None
+/// where the configuration has all that it would say.
 pub(super) fn place(sheet: &Sheet, provider: &config::Provider) -> Option<Url> {
-    let written = provider.habits.discovery.clone().map(Ok);
-    match written.unwrap_or_else(|| Metadata::discovery_url(&provider.issuer)) {
-        Ok(url) => Some(url),
+    match Metadata::place(provider) {
+        Ok(url) => url,
         Err(error) => {
             sheet.failed("metadata", error.to_string(), "correct `provider.issuer`");
             None
@@ -145,13 +145,21 @@ fn judged(
             sheet.failed(
                 "issuer",
                 "the document names none",
-                "this is no OpenID Provider Metadata: correct `provider.issuer`",
+                "these are no metadata of a provider: correct `provider.issuer`",
             );
             return None;
         }
     }
-    match Metadata::parse(body, issuer) {
-        Ok(metadata) => Some(metadata.for_tenants(provider.habits.tenants.clone())),
+    let parsed = match provider.plain {
+        None => Metadata::parse(body, issuer),
+        Some(_) => Metadata::parse_plain(body, issuer),
+    };
+    match parsed {
+        Ok(metadata) => Some(
+            metadata
+                .for_plain(provider.plain.as_ref())
+                .for_tenants(provider.habits.tenants.clone()),
+        ),
         Err(error) => {
             sheet.failed(
                 "endpoints",

@@ -15,7 +15,11 @@ use super::sheet::Sheet;
 
 /// Fetches and judges them; whether a sign-in could go on with them.
 pub(super) async fn examine(sheet: &Sheet, client: &Provider, metadata: &Metadata) -> bool {
-    let looked = match look(client, get(metadata.jwks_uri().clone(), "application/json")).await {
+    // who signs nothing has none, and an OpenID Provider without any was refused before
+    let Some(url) = metadata.jwks_uri() else {
+        return true;
+    };
+    let looked = match look(client, get(url.clone(), "application/json")).await {
         Ok(looked) => looked,
         Err(why) => {
             sheet.failed("signing keys", format!("`jwks_uri`: {why}"), FETCHED);

@@ -13,7 +13,9 @@ use coatroom_core::handler::Handler;
 use tokio::time::timeout;
 
 use super::sheet::Sheet;
-use super::{QUESTION, advertised, client, client_credentials, discovery, keys as signing_keys, network};
+use super::{
+    QUESTION, advertised, client, client_credentials, discovery, keys as signing_keys, network, plain,
+};
 
 /// Examines it.
 pub(super) async fn examine(sheet: Sheet, application: &Application, keys: &Keys) {
@@ -25,12 +27,24 @@ async fn look_at(sheet: &Sheet, application: &Application, keys: &Keys) {
     let (Some(provider), Keys::Agent(ring)) = (&application.provider, keys) else {
         return;
     };
-    let Some(url) = discovery::place(sheet, provider) else {
-        return;
-    };
-    if !network::examine(sheet, &url, provider.ca.as_deref()).await {
-        return;
+    let named = plain::endpoints(provider);
+    for url in &named {
+        if !network::examine(sheet, url, provider.ca.as_deref()).await {
+            return;
+        }
     }
+    let url = match plain::has_no_metadata(provider) {
+        true => None,
+        false => {
+            let Some(url) = discovery::place(sheet, provider) else {
+                return;
+            };
+            if !network::examine(sheet, &url, provider.ca.as_deref()).await {
+                return;
+            }
+            Some(url)
+        }
+    };
     let client = match Provider::new(provider, Arc::new(SystemClock)) {
         Ok(client) => client,
         Err(error) => {
@@ -43,22 +57,27 @@ async fn look_at(sheet: &Sheet, application: &Application, keys: &Keys) {
             return;
         }
     };
-    let Some(document) = discovery::examine(sheet, &client, provider, url).await else {
-        return;
-    };
-    let asked = advertised::Asked {
-        application,
-        provider,
-        document: &document.members,
-    };
-    advertised::examine(sheet, &asked);
-    let Some(metadata) = document.metadata else {
-        sheet.unclear("client", NOT_TRIED, "");
-        return;
-    };
-    if !signing_keys::examine(sheet, &client, &metadata).await {
-        sheet.unclear("client", NOT_TRIED, "");
-        return;
+    match url {
+        None => plain::said_of_endpoints(sheet),
+        Some(url) => {
+            let Some(document) = discovery::examine(sheet, &client, provider, url).await else {
+                return;
+            };
+            let asked = advertised::Asked {
+                application,
+                provider,
+                document: &document.members,
+            };
+            advertised::examine(sheet, &asked);
+            let Some(metadata) = document.metadata else {
+                sheet.unclear("client", NOT_TRIED, "");
+                return;
+            };
+            if !signing_keys::examine(sheet, &client, &metadata).await {
+                sheet.unclear("client", NOT_TRIED, "");
+                return;
+            }
+        }
     }
     // as a sign-in finds them
     let snapshot = match timeout(QUESTION, client.snapshot()).await {

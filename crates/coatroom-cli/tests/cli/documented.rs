@@ -135,7 +135,12 @@ fn every_provider_of_the_guide_passes_the_check() {
 /// The row of the table of presets, made from what the preset does.
 fn row_of(preset: &str) -> String {
     let secret = coatroom_core::secret::Secret::new("x");
-    let mut provider = ProviderConfig::new("https://login.example.com", "shop", secret);
+    // what it fills in of addresses is for the one issuer that everybody means
+    let issuer = match preset {
+        "github" => "https://github.com/login/oauth",
+        _ => "https://login.example.com",
+    };
+    let mut provider = ProviderConfig::new(issuer, "shop", secret);
     provider.habits.preset = Some(preset.to_owned());
     let application = ApplicationConfig::new("shop", "https://shop.example.com", provider).check();
     let Ok(application) = application else {

@@ -20,6 +20,8 @@ use super::compatibility::{Compatibility, check_compatibility};
 use super::hsts::Hsts;
 use super::introspection::check_introspections;
 use super::limits::check_agent_limits;
+use super::plain;
+use super::preset;
 use super::provider::check_provider;
 use super::routes::{check_proved, check_routes};
 use super::{
@@ -67,10 +69,17 @@ impl ApplicationConfig {
         if is_proxy {
             check_proxy(&self.session, self.login_callback.as_deref(), &mut problems);
         }
-        let session = check_session(self.session, &mut problems);
+        let mut written_session = self.session;
+        if let Some(provider) = &mut provider {
+            preset::fill_session(provider, &mut written_session);
+        }
+        let session = check_session(written_session, &mut problems);
         let mut written_routes = self.routes;
         if let Some(provider) = &provider {
             bind_routes(&mut written_routes, provider, &mut problems);
+            if provider.plain.is_some() {
+                plain::check_demands(&written_routes, &mut problems);
+            }
         }
         let own = url.as_ref().map(|(url, _)| url);
         let paths: Vec<String> = written_routes.iter().map(|route| route.path.clone()).collect();

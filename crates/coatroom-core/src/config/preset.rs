@@ -5,7 +5,7 @@
 //! filled in, and docs/providers.md has the reasons with their sources. A preset never weakens a check
 //! whose failing lets somebody else in.
 
-use super::ProviderConfig;
+use super::{ClientAuthConfig, EndpointsConfig, Provider, ProviderConfig, SessionConfig, defaults};
 
 /// What one kind of provider commonly needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,22 @@ pub struct Preset {
     frontchannel_logout_without_iss: bool,
     /// A fixed parameter without which the access token is of no use to an API, and what it is here.
     pub wants_parameter: Option<(&'static str, &'static str)>,
+    /// What it does in place of OpenID Connect.
+    plain: Option<PlainPreset>,
+}
+
+/// What a kind of provider without ID tokens commonly needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct PlainPreset {
+    /// `endpoints`, below the issuer.
+    authorization: &'static str,
+    token: &'static str,
+    /// `user.endpoint`, for the issuer that everybody means; who runs a server of their own writes it.
+    user: (&'static str, &'static str),
+    /// `user.subject`.
+    subject: &'static str,
+    /// `client_auth`.
+    client_auth: &'static str,
 }
 
 /// A setting that a preset filled in.
@@ -101,8 +117,78 @@ impl Preset {
                 *place = Some(true);
             }
         }
+        if let Some(plain) = &self.plain {
+            plain.fill(written, &mut filled);
+        }
         filled
     }
+}
+
+impl PlainPreset {
+    fn fill(&self, written: &mut ProviderConfig, filled: &mut Vec<Filled>) {
+        let mut note = |setting, value: &str| {
+            filled.push(Filled {
+                setting,
+                value: value.to_owned(),
+            });
+        };
+        let plain = &mut written.plain;
+        if plain.protocol.is_none() {
+            note("protocol", "oauth2");
+            plain.protocol = Some("oauth2".to_owned());
+        }
+        let below = |path| format!("{}{path}", written.issuer.trim_end_matches('/'));
+        if plain.endpoints.is_none() && written.habits.discovery.is_none() {
+            let endpoints = EndpointsConfig {
+                authorization: below(self.authorization),
+                token: below(self.token),
+                ..EndpointsConfig::default()
+            };
+            note("endpoints.authorization", &endpoints.authorization);
+            note("endpoints.token", &endpoints.token);
+            plain.endpoints = Some(endpoints);
+        }
+        let user = plain.user.get_or_insert_default();
+        if user.subject.is_none() {
+            note("user.subject", self.subject);
+            user.subject = Some(self.subject.to_owned());
+        }
+        let is_asked = user.subject.as_deref() != Some("none");
+        if is_asked && user.endpoint.is_none() && written.issuer == self.user.0 {
+            note("user.endpoint", self.user.1);
+            user.endpoint = Some(self.user.1.to_owned());
+        }
+        if matches!(written.client_auth, ClientAuthConfig::FromMetadata) {
+            note("client_auth", self.client_auth);
+            written.client_auth =
+                ClientAuthConfig::ClientSecret(format!("client_secret_{}", self.client_auth));
+        }
+        for (setting, place) in [
+            ("token_errors_with_200", &mut plain.token_errors_with_200),
+            ("scopes_with_commas", &mut plain.scopes_with_commas),
+        ] {
+            if place.is_none() {
+                note(setting, "true");
+                *place = Some(true);
+            }
+        }
+    }
+}
+
+/// The same for what a session lasts: access tokens of a provider that says of none when it ends, and
+/// gives nothing to renew it with, are good for as long as the session may last.
+pub(super) fn fill_session(provider: &mut Provider, session: &mut SessionConfig) {
+    let Some((preset, filled)) = &mut provider.habits.preset else {
+        return;
+    };
+    if preset.plain.is_none() || session.default_token_life.is_some() {
+        return;
+    }
+    filled.push(Filled {
+        setting: "session.default_token_life",
+        value: "as long as the session".to_owned(),
+    });
+    session.default_token_life = Some(session.absolute.unwrap_or(defaults::ABSOLUTE));
 }
 
 /// A provider with no habit at all.
@@ -115,10 +201,11 @@ const PLAIN: Preset = Preset {
     auth_time_may_change: false,
     frontchannel_logout_without_iss: false,
     wants_parameter: None,
+    plain: None,
 };
 
 /// The table; each row has its section in docs/providers.md.
-const PRESETS: [Preset; 8] = [
+const PRESETS: [Preset; 9] = [
     Preset {
         name: "adfs",
         allowed_parameters: &["domain_hint"],
@@ -148,6 +235,18 @@ const PRESETS: [Preset; 8] = [
         scopes: &["openid", "profile", "offline_access"],
         allowed_parameters: &["domain_hint"],
         frontchannel_logout_without_iss: true,
+        ..PLAIN
+    },
+    Preset {
+        name: "github",
+        allowed_parameters: &["login", "allow_signup"],
+        plain: Some(PlainPreset {
+            authorization: "/authorize",
+            token: "/access_token",
+            user: ("https://github.com/login/oauth", "https://api.github.com/user"),
+            subject: "id",
+            client_auth: "post",
+        }),
         ..PLAIN
     },
     Preset {
@@ -183,6 +282,7 @@ const PRESETS: [Preset; 8] = [
 mod tests {
     use super::*;
     use crate::config::testing::{checked, config};
+    use crate::config::{PlainConfig, User, UserConfig};
     use crate::secret::Secret;
 
     fn written() -> ProviderConfig {
@@ -201,8 +301,12 @@ mod tests {
             let mut config = config();
             let provider = config.provider.as_mut().expect("an agent");
             provider.habits.preset = Some(name.to_owned());
+            if name == "github" {
+                provider.issuer = "https://github.com/login/oauth".to_owned();
+            }
             let provider = checked(config).provider.expect("an agent");
-            assert!(provider.scopes.iter().any(|scope| scope == "openid"), "{name}");
+            let asks = provider.scopes.iter().any(|scope| scope == "openid");
+            assert_eq!(asks, provider.plain.is_none(), "{name}");
             let (preset, filled) = provider.habits.preset.as_ref().expect("the preset");
             assert_eq!(preset.name, name);
             assert!(!filled.is_empty(), "{name} does nothing");
@@ -219,6 +323,17 @@ mod tests {
             config.habits.logout_return_parameter = Some("back".to_owned());
             config.habits.auth_time_may_change = Some(false);
             config.habits.frontchannel_logout_without_iss = Some(false);
+            config.client_auth = ClientAuthConfig::ClientSecret("client_secret_basic".to_owned());
+            config.plain = PlainConfig {
+                protocol: Some("openid".to_owned()),
+                endpoints: Some(EndpointsConfig::default()),
+                user: Some(UserConfig {
+                    subject: Some("none".to_owned()),
+                    ..UserConfig::default()
+                }),
+                token_errors_with_200: Some(false),
+                scopes_with_commas: Some(false),
+            };
             assert_eq!(
                 settings(&preset.fill(&mut config)),
                 [] as [&str; 0],
@@ -229,6 +344,48 @@ mod tests {
             assert_eq!(config.habits.logout_return_parameter.as_deref(), Some("back"));
             assert_eq!(config.habits.auth_time_may_change, Some(false));
         }
+    }
+
+    #[test]
+    fn github_is_known_by_its_issuer_and_a_server_of_ones_own_by_what_is_written() {
+        let with = |issuer: &str, endpoint: Option<&str>| {
+            let mut config = config();
+            let provider = config.provider.as_mut().expect("an agent");
+            provider.issuer = issuer.to_owned();
+            provider.habits.preset = Some("github".to_owned());
+            provider.plain.user = endpoint.map(|endpoint| UserConfig {
+                endpoint: Some(endpoint.to_owned()),
+                ..UserConfig::default()
+            });
+            config.check()
+        };
+        let Ok(app) = with("https://github.com/login/oauth", None) else {
+            panic!("it is complete")
+        };
+        // tokens that say of no end, and that nothing renews
+        assert_eq!(app.session.default_token_life, app.session.absolute);
+        let provider = app.provider.expect("an agent");
+        let plain = provider.plain.as_ref().expect("no ID tokens");
+        let endpoints = plain.endpoints.as_ref().expect("no metadata");
+        assert_eq!(
+            endpoints.token.as_str(),
+            "https://github.com/login/oauth/access_token"
+        );
+        assert!(plain.token_errors_with_200 && plain.scopes_with_commas);
+        let User::Asked {
+            endpoint, subject, ..
+        } = &plain.user
+        else {
+            panic!("somebody is asked")
+        };
+        assert_eq!(
+            endpoint.as_ref().map(|url| url.as_str()),
+            Some("https://api.github.com/user")
+        );
+        assert_eq!(subject, "id");
+        let own = "https://git.example.com/login/oauth";
+        assert!(with(own, None).is_err(), "nobody knows where its API is");
+        assert!(with(own, Some("https://git.example.com/api/v3/user")).is_ok());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::authorization::{check_authorization, check_client_key};
 use super::check::{Insecure, Problems, check_deadline};
 use super::client_auth::{self, check_client_auth};
 use super::habits::{check_habits, check_preset};
+use super::plain::check_plain;
 use super::profile;
 use super::{Authorization, ClientAuthConfig, PrivateKeyPem, Provider, ProviderConfig, defaults};
 use crate::oauth::DecryptionKey;
@@ -49,6 +50,8 @@ pub(super) fn check_provider(mut written: ProviderConfig, problems: &mut Problem
     let preset = check_preset(written.habits.preset.as_deref(), problems);
     let preset = preset.map(|preset| (preset, preset.fill(&mut written)));
     let profile = profile::fill(&mut written, problems);
+    let is_plain_oauth = written.plain.protocol.as_deref() == Some("oauth2");
+    let plain = check_plain(&written, profile, problems);
     let issuer = Url::parse(&written.issuer).ok();
     let good_issuer = issuer.is_some_and(|url| is_plain(&url) && Insecure(false).allows(&url));
     if !good_issuer || written.issuer.trim() != written.issuer {
@@ -76,7 +79,10 @@ pub(super) fn check_provider(mut written: ProviderConfig, problems: &mut Problem
         },
         problems,
     );
-    let scopes = check_scopes(written.scopes, problems);
+    let scopes = match is_plain_oauth {
+        true => check_scopes_of_plain(written.scopes, problems),
+        false => check_scopes(written.scopes, problems),
+    };
     let mut authorization = check_authorization(&written.authorization, problems);
     if let Some(auth) = client_auth
         .as_ref()
@@ -133,6 +139,7 @@ pub(super) fn check_provider(mut written: ProviderConfig, problems: &mut Problem
         profile,
         id_token_decryption_keys,
         userinfo,
+        plain,
     })
 }
 
@@ -207,6 +214,25 @@ fn check_decryption_keys(written: &[PrivateKeyPem], problems: &mut Problems) -> 
         }
     };
     written.iter().enumerate().filter_map(read).collect()
+}
+
+/// Scopes are optional there (RFC 6749 §3.3), and none asks for an ID token.
+fn check_scopes_of_plain(written: Option<Vec<String>>, problems: &mut Problems) -> Vec<String> {
+    let scopes = written.unwrap_or_default();
+    if !scopes.iter().all(|scope| is_scope_token(scope)) {
+        problems.add(
+            &["provider", "scopes"],
+            "expected a list of scopes without blanks, quotes and backslashes",
+            "scopes: [read:user]",
+        );
+    } else if scopes.iter().any(|scope| scope == "openid") {
+        problems.add(
+            &["provider", "scopes"],
+            "`openid` asks for an ID token, and with `protocol: oauth2` none is looked at",
+            "protocol: openid",
+        );
+    }
+    scopes
 }
 
 fn check_scopes(written: Option<Vec<String>>, problems: &mut Problems) -> Vec<String> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{
     AgentLimitsConfig, AuthorizationConfig, ClientAuthConfig, ClientCertificate, FilesConfig, HabitsConfig,
-    HstsConfig, PrivateKeyPem, RouteLimitConfig, SessionStorage, TokenConfig, UpstreamConfig,
+    HstsConfig, PlainConfig, PrivateKeyPem, RouteLimitConfig, SessionStorage, TokenConfig, UpstreamConfig,
 };
 use crate::assurance::DemandsConfig;
 use crate::secret::Secret;
@@ -92,6 +92,8 @@ pub struct ProviderConfig {
     /// Binds each session's tokens to a key of its own (RFC 9449), which signs with this algorithm:
     /// `ES256` or `EdDSA`; default: they are bearer tokens.
     pub dpop: Option<String>,
+    /// What there is in place of ID tokens, where it is a provider of plain OAuth 2.0.
+    pub plain: PlainConfig,
 }
 
 /// Session limits as written.
@@ -237,6 +239,7 @@ impl ProviderConfig {
             id_token_decryption_keys: Vec::new(),
             userinfo: None,
             profile: None,
+            plain: PlainConfig::default(),
         }
     }
 }

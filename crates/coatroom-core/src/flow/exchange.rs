@@ -12,9 +12,10 @@ use zeroize::Zeroizing;
 use crate::assurance::{Assurance, Authentication};
 use crate::cookie::{Jar, Kind};
 use crate::error::Error;
-use crate::flow::apis::{self, ApiFailure, Fetched};
+use crate::flow::apis::ApiFailure;
 use crate::flow::asked::as_asked;
 use crate::flow::login::{Via, state_digest};
+use crate::flow::signing_in::SigningIn;
 pub(super) use crate::flow::status::{issuer_of, user_of};
 use crate::flow::verifying::{Verifying, tokens};
 use crate::flow::visible::State;
@@ -22,9 +23,8 @@ use crate::flow::{AgentResponse, Effects, Refusal, Revocation, Seen, StoreWrite}
 use crate::handler::{Handler, MemoryKey};
 use crate::oauth::id_token::IdTokenFailure;
 use crate::oauth::revocation::TokenTypeHint;
-use crate::oauth::token;
 use crate::oauth::userinfo::Asked;
-use crate::oauth::{dpop, jwe};
+use crate::oauth::{dpop, jwe, plain, token};
 use crate::return_to::ReturnTo;
 use crate::seal::Handle;
 use crate::secret::Secret;
@@ -49,8 +49,8 @@ pub struct CodeExchange {
 /// A completed sign-in, not yet written into cookies.
 #[derive(Clone)]
 pub struct SignedIn {
-    session: Session,
-    api_failures: Vec<ApiFailure>,
+    pub(super) session: Session,
+    pub(super) api_failures: Vec<ApiFailure>,
 }
 
 impl CodeExchange {
@@ -111,11 +111,14 @@ impl Handler {
         let proof_key = exchange.transaction.proof_key.clone();
         let token_type = dpop::token_type(proof_key.as_ref());
         let (provider, default_life) = (self.provider.clone(), self.app.session.default_token_life);
-        let app = self.app.clone();
         let nonce = exchange.transaction.nonce.clone();
         let answered_by = exchange.answered_by.clone();
-        let stateful = self.app.session.storage.is_stateful();
-        let login_state = state_digest(exchange.transaction.state.expose());
+        let signing_in = SigningIn {
+            app: self.app.clone(),
+            provider: self.provider.clone(),
+            proof_key: proof_key.clone(),
+            login_state: state_digest(exchange.transaction.state.expose()),
+        };
         let LoginTransaction {
             scope, asked_scope, ..
         } = &exchange.transaction;
@@ -125,15 +128,19 @@ impl Handler {
             context,
             request,
             move |reply, context| {
-                let mut response = token::parse_token_reply(&reply, token_type).map_err(|failure| {
-                    failure
-                        .of_client(&provider, context)
-                        .into_error(Error::LoginStateInvalid(
-                            "the provider does not take this authorization code (any more)",
-                        ))
-                })?;
+                let mut response =
+                    plain::parse_token_reply(&reply, token_type, &provider).map_err(|failure| {
+                        failure
+                            .of_client(&provider, context)
+                            .into_error(Error::LoginStateInvalid(
+                                "the provider does not take this authorization code (any more)",
+                            ))
+                    })?;
                 // RFC 6749 §5.1: as asked for, where it does not say
                 response.scope = response.scope.or(asked);
+                if provider.plain.is_some() {
+                    return super::plain::sign_in(response, signing_in, context);
+                }
                 let Some(id_token) = response.id_token.take() else {
                     return Err(Error::Provider(
                         "the token response has no id_token; is `openid` among the scopes".to_owned(),
@@ -141,7 +148,7 @@ impl Handler {
                 };
                 let id_token = jwe::id_token(id_token, &provider.id_token_decryption_keys)?;
                 let access_token = response.access_token.clone();
-                let (provider_to_ask, provider_of_apis) = (provider.clone(), provider.clone());
+                let provider_to_ask = provider.clone();
                 let verifying = Verifying {
                     provider,
                     id_token: id_token.clone(),
@@ -167,32 +174,7 @@ impl Handler {
                         };
                         asking.step(context)?.and_then(context, move |userinfo, context| {
                             let tokens = Tokens { userinfo, ..tokens };
-                            let fetched = apis::fetch(
-                                app,
-                                provider_of_apis,
-                                tokens,
-                                Vec::new(),
-                                proof_key.clone(),
-                                context,
-                            )?;
-                            fetched.and_then(context, move |fetched, context| {
-                                let Fetched { tokens, failures } = fetched;
-                                let kept = stateful.then(|| Kept::generate(context.rng));
-                                Ok(Step::Done(SignedIn {
-                                    session: Session {
-                                        id: SessionId::generate(context.rng),
-                                        created_at: context.now,
-                                        last_active: context.now,
-                                        written_at: context.now,
-                                        login_state,
-                                        tokens,
-                                        authentication,
-                                        proof_key,
-                                        kept,
-                                    },
-                                    api_failures: failures,
-                                }))
-                            })
+                            signing_in.finish(tokens, authentication, context)
                         })
                     })
             },

@@ -18,6 +18,7 @@ use crate::flow::status::claims_of;
 use crate::flow::{Extended, Refresh};
 use crate::handler::Handler;
 use crate::headers::Authorization;
+use crate::oauth::plain::NOBODY;
 use crate::rng::Rng;
 use crate::seal::{Associated, Handle, Opens, Part, Purpose, digest_of};
 use crate::session::metadata::{PublicSessionId, SessionMetadata};
@@ -474,7 +475,8 @@ impl Handler {
         let text = |name: &str| claims.get(name).and_then(serde_json::Value::as_str);
         // of several tenants each has users and sessions of its own, so the token's own issuer counts
         let issuer = text("iss").unwrap_or(&self.provider.issuer);
-        let user = text("sub").and_then(|sub| self.user_keys(issuer, sub).into_iter().next());
+        let owner = text("sub").or_else(|| text(NOBODY));
+        let user = owner.and_then(|sub| self.user_keys(issuer, sub).into_iter().next());
         let at_provider = text("sid").and_then(|sid| self.sid_keys(issuer, sid).into_iter().next());
         user.into_iter().chain(at_provider).collect()
     }

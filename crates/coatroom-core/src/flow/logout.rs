@@ -16,6 +16,7 @@ use crate::flow::{AgentResponse, Effects, Refusal, Revocation, Seen};
 use crate::handler::Handler;
 use crate::oauth::ProviderSnapshot;
 use crate::oauth::end_session::{EndSession, end_session_endpoint};
+use crate::oauth::plain::is_statement;
 use crate::oauth::revocation::{is_revoked, revocation_request};
 use crate::return_to::ReturnTo;
 use crate::rng::{Rng, random_text};
@@ -96,7 +97,7 @@ impl Handler {
             Some(session) if !provider_has_none => {
                 let transaction = LogoutTransaction {
                     state: Secret::new(random_text::<16>(rng)),
-                    id_token_hint: Some(session.tokens.id_token.clone()),
+                    id_token_hint: Some(session.tokens.id_token.clone()).filter(|token| !is_statement(token)),
                     started_at: now,
                     return_to: return_to.map(|url| url.as_str().to_owned()),
                 };

@@ -21,10 +21,12 @@ mod logout;
 mod memo;
 mod names;
 mod passed;
+mod plain;
 mod probe;
 mod provider_logout;
 mod refresh;
 mod sessions;
+mod signing_in;
 #[cfg(test)]
 mod sizes;
 mod status;

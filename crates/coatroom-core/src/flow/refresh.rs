@@ -18,7 +18,7 @@ use crate::flow::{AgentResponse, Effects, Extended, Input, Refusal, Seen};
 use crate::handler::{Handler, MemoryKey};
 use crate::oauth::id_token::same_subject;
 use crate::oauth::userinfo::{Asked, UserinfoClaims};
-use crate::oauth::{dpop, jwe, token};
+use crate::oauth::{dpop, jwe, plain, token};
 use crate::rng::Rng;
 use crate::seal::{Associated, ProofKey, Purpose, digest_of};
 use crate::secret::Secret;
@@ -307,12 +307,13 @@ impl Handler {
         let api_key = redemption.proof_key.clone();
         let old_scope = redemption.scope.clone();
         let step = dpop::converse(proof_key, context, request, move |reply, context| {
-            let mut response = token::parse_token_reply(&reply, token_type).map_err(|failure| {
-                failure
-                    .of_client(&provider, context)
-                    .of_session()
-                    .into_error(Error::GrantEnded)
-            })?;
+            let mut response =
+                plain::parse_token_reply(&reply, token_type, &provider).map_err(|failure| {
+                    failure
+                        .of_client(&provider, context)
+                        .of_session()
+                        .into_error(Error::GrantEnded)
+                })?;
             // RFC 6749 §6: as before, where it does not say
             response.scope = response.scope.or(old_scope);
             if response.refresh_token.is_none() {
@@ -365,8 +366,21 @@ impl Handler {
                 })
         })?;
         let (known, provider) = (redemption.userinfo.clone(), self.provider.clone());
-        let proof_key = redemption.proof_key.clone();
-        step.and_then(context, move |refreshed: Refreshed, context| {
+        let (proof_key, app) = (redemption.proof_key.clone(), self.app.clone());
+        step.and_then(context, move |mut refreshed: Refreshed, context| {
+            if provider.plain.is_some() {
+                refreshed.tokens.userinfo = known;
+                let tokens = refreshed.tokens.clone();
+                let again = super::plain::again(app, provider, tokens, proof_key, context)?;
+                return again.and_then(context, move |(tokens, userinfo), _| {
+                    let known = Refreshed {
+                        tokens,
+                        userinfo,
+                        ..refreshed
+                    };
+                    Ok(Step::Done(known))
+                });
+            }
             refreshed.with_userinfo(known, provider, proof_key, context)
         })
     }

@@ -6,7 +6,7 @@
 use super::provider_logout::ProviderLogout;
 use super::{AgentResponse, Input, Refusal, Seen, StoreView};
 use crate::error::Error;
-use crate::flow::exchange::{issuer_of, user_of};
+use crate::flow::status::{issuer_of, owner_of};
 use crate::flow::visible::State;
 use crate::handler::Handler;
 use crate::session::SessionId;
@@ -41,7 +41,7 @@ impl Handler {
         let jar = self.jar(seen);
         match self.visible(&jar, now).state {
             State::Live(session) => {
-                let sub = user_of(&session.tokens.id_token);
+                let sub = owner_of(&session.tokens.id_token);
                 let sub = sub.ok_or(Error::Bug("a verified ID token without a `sub`"))?;
                 Ok(SessionsOf {
                     current: session.id,
@@ -101,7 +101,7 @@ impl Handler {
         Ok(match self.visible(&jar, now).state {
             State::Live(session) => {
                 let id_token = &session.tokens.id_token;
-                let user = issuer_of(id_token).zip(user_of(id_token));
+                let user = issuer_of(id_token).zip(owner_of(id_token));
                 user.map(|(issuer, sub)| self.user_logout_at(&issuer, &sub, now))
             }
             State::Absent | State::Conflict | State::Ended { .. } => None,

@@ -13,6 +13,7 @@ use crate::flow::elsewhere;
 use crate::flow::visible::State;
 use crate::flow::{AgentResponse, Seen};
 use crate::handler::Handler;
+use crate::oauth::plain::NOBODY;
 use crate::secret::Secret;
 use crate::session::Session;
 use crate::time::UnixTime;
@@ -62,6 +63,7 @@ impl Handler {
     /// this session's own stands in its place: nothing else of how and when is believed.
     pub(crate) fn claims_of_session(&self, session: &Session) -> Map<String, Value> {
         let mut claims = session.tokens.claims();
+        claims.remove(NOBODY);
         let known = &session.authentication;
         let told = Authentication::of(&claims).auth_time;
         if self.provider.habits.auth_time_may_change && told != known.auth_time {
@@ -99,6 +101,11 @@ pub(crate) fn claims_of(id_token: &Secret) -> Option<Map<String, Value>> {
 /// The user of a sealed ID token.
 pub(super) fn user_of(id_token: &Secret) -> Option<String> {
     text_claim(id_token, "sub")
+}
+
+/// Whose a session is: its user's or, where nobody asked who that is, its own.
+pub(super) fn owner_of(id_token: &Secret) -> Option<String> {
+    user_of(id_token).or_else(|| text_claim(id_token, NOBODY))
 }
 
 /// The issuer of a sealed ID token.

@@ -116,6 +116,9 @@ fn may_be_set(name: &str, provider: &Provider) -> Result<(), &'static str> {
     if fixed || provider.authorization.fixes(name) {
         return Err("an authorization parameter is fixed by the configuration");
     }
+    if provider.plain.is_some() && OF_OPENID.contains(&name) {
+        return Err("`acr_values` and `max_age` need an ID token, and this provider has none");
+    }
     let listed = ALLOWED.contains(&name) || provider.allowed_parameters.iter().any(|allowed| allowed == name);
     listed.then_some(()).ok_or(
         "unknown parameter; expected prompt, login_hint, acr_values, max_age, ui_locales, scope or one of \
@@ -172,7 +175,7 @@ fn checked_value(name: &str, value: &str, provider: &Provider) -> Result<String,
     }
 }
 
-/// A subset of the configured scopes that keeps `openid` (OIDC Core §3.1.2.1).
+/// A subset of the configured scopes that keeps `openid` (OIDC Core §3.1.2.1), where there are ID tokens.
 fn checked_scope(value: &str, provider: &Provider) -> Result<String, Error> {
     let scopes: Vec<_> = value.split(' ').filter(|scope| !scope.is_empty()).collect();
     if !scopes
@@ -183,7 +186,7 @@ fn checked_scope(value: &str, provider: &Provider) -> Result<String, Error> {
             "`scope` names a scope that is not among the configured `scopes`",
         ));
     }
-    if !scopes.contains(&"openid") {
+    if provider.plain.is_none() && !scopes.contains(&"openid") {
         return Err(Error::InvalidRequest("`scope` does not contain openid"));
     }
     Ok(scopes.join(" "))
@@ -225,6 +228,10 @@ impl AuthorizationRequest<'_> {
             ("code_challenge", self.code_challenge),
             ("code_challenge_method", pkce::METHOD),
         ];
+        if provider.plain.is_some() {
+            // no ID token that it could be in; and no scope is a scope to ask for (RFC 6749 §3.3)
+            parameters.retain(|(name, value)| *name != "nonce" && !(*name == "scope" && value.is_empty()));
+        }
         parameters.extend(self.dpop_jkt.map(|jkt| ("dpop_jkt", jkt)));
         parameters.extend(
             settings
@@ -431,6 +438,9 @@ const ALLOWED: [&str; 6] = [
     "ui_locales",
     "scope",
 ];
+
+/// What means nothing without an ID token.
+const OF_OPENID: [&str; 2] = ["acr_values", "max_age"];
 
 /// What a foreign site may choose too.
 const HARMLESS: [&str; 1] = ["ui_locales"];

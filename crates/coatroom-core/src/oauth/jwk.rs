@@ -15,7 +15,8 @@ use serde_json::{Map, Value};
 use super::json;
 use crate::error::Error;
 
-/// The provider's signing keys.
+/// The provider's signing keys; none by default, as of a provider that signs nothing.
+#[derive(Default)]
 pub struct JwkSet {
     keys: Vec<Jwk>,
 }

@@ -5,11 +5,11 @@
 //! machine only, when the issuer lives there too. This file never fetches anything and never falls
 //! back to an endpoint that the document does not name.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::json;
-use crate::config::{DpopAlgorithm, FAPI2_ALGORITHMS, Profile, Tenants, is_loopback};
+use crate::config::{self, DpopAlgorithm, Endpoints, FAPI2_ALGORITHMS, Plain, Profile, Tenants, is_loopback};
 use crate::error::Error;
 
 /// The provider's metadata, checked.
@@ -23,8 +23,8 @@ pub struct Metadata {
     pub(crate) authorization_endpoint: Url,
     /// Where codes and refresh tokens are redeemed.
     pub(crate) token_endpoint: Url,
-    /// Where the keys are.
-    pub(crate) jwks_uri: Url,
+    /// Where the keys are; an OpenID Provider has some.
+    pub(crate) jwks_uri: Option<Url>,
     /// Where RP-initiated logout goes, if the provider has it.
     pub(crate) end_session_endpoint: Option<Url>,
     /// Where tokens are revoked (RFC 7009), if the provider has it.
@@ -79,11 +79,69 @@ impl Metadata {
         Ok(url)
     }
 
+    /// Where the metadata of a provider without ID tokens are (RFC 8414 §3.1): between its host and its
+    /// path.
+    ///
+    /// # Errors
+    /// As [`discovery_url`](Self::discovery_url).
+    pub fn oauth_discovery_url(issuer: &str) -> Result<Url, Error> {
+        let mut url = issuer_url(issuer)?;
+        let path = format!("{OAUTH_WELL_KNOWN}{}", url.path().trim_end_matches('/'));
+        url.set_path(&path);
+        Ok(url)
+    }
+
+    /// Where the metadata of a provider are; none where the configuration has its endpoints.
+    ///
+    /// # Errors
+    /// As [`discovery_url`](Self::discovery_url).
+    pub fn place(provider: &config::Provider) -> Result<Option<Url>, Error> {
+        match (&provider.habits.discovery, &provider.plain) {
+            (
+                _,
+                Some(Plain {
+                    endpoints: Some(_), ..
+                }),
+            ) => Ok(None),
+            (Some(url), _) => Ok(Some(url.clone())),
+            (None, Some(_)) => Self::oauth_discovery_url(&provider.issuer).map(Some),
+            (None, None) => Self::discovery_url(&provider.issuer).map(Some),
+        }
+    }
+
     /// Checks a discovery document that was fetched for `issuer`.
     ///
     /// # Errors
     /// [`Error::Provider`] naming the member that is missing or unusable.
     pub fn parse(body: &[u8], issuer: &str) -> Result<Self, Error> {
+        let metadata = Self::parse_plain(body, issuer)?;
+        match metadata.jwks_uri {
+            Some(_) => Ok(metadata),
+            None => Err(refuse("`jwks_uri` is missing")),
+        }
+    }
+
+    /// What the configuration says of a provider without metadata (RFC 6749 §3).
+    ///
+    /// # Errors
+    /// [`Error::Provider`] naming the endpoint that is unusable.
+    pub fn of_endpoints(endpoints: &Endpoints, issuer: &str) -> Result<Self, Error> {
+        let document = json!({
+            "issuer": issuer,
+            "authorization_endpoint": endpoints.authorization.as_str(),
+            "token_endpoint": endpoints.token.as_str(),
+            "revocation_endpoint": endpoints.revocation.as_ref().map(Url::as_str),
+            "introspection_endpoint": endpoints.introspection.as_ref().map(Url::as_str),
+        });
+        Self::parse_plain(document.to_string().as_bytes(), issuer)
+    }
+
+    /// The same as [`parse`](Self::parse) for a provider without ID tokens (RFC 8414), which needs no
+    /// keys.
+    ///
+    /// # Errors
+    /// [`Error::Provider`] naming the member that is missing or unusable.
+    pub fn parse_plain(body: &[u8], issuer: &str) -> Result<Self, Error> {
         let document =
             json::object(body).ok_or_else(|| refuse("it is not a json object with unique members"))?;
         match document.get("issuer") {
@@ -112,7 +170,7 @@ impl Metadata {
             tenants: None,
             authorization_endpoint: required("authorization_endpoint")?,
             token_endpoint: required("token_endpoint")?,
-            jwks_uri: required("jwks_uri")?,
+            jwks_uri: endpoint(&document, "jwks_uri", tls)?,
             end_session_endpoint: endpoint(&document, "end_session_endpoint", tls)?,
             revocation_endpoint: endpoint(&document, "revocation_endpoint", tls)?,
             introspection_endpoint: endpoint(&document, "introspection_endpoint", tls)?,
@@ -194,9 +252,21 @@ impl Metadata {
         }
     }
 
-    /// Where the provider's keys are (RFC 7517).
-    pub fn jwks_uri(&self) -> &Url {
-        &self.jwks_uri
+    /// Where the provider's keys are (RFC 7517); an OpenID Provider has some.
+    pub fn jwks_uri(&self) -> Option<&Url> {
+        self.jwks_uri.as_ref()
+    }
+
+    /// The same without what only OpenID Connect has: nothing may be asked that takes an ID token.
+    #[must_use]
+    pub fn for_plain(self, plain: Option<&Plain>) -> Self {
+        match plain {
+            Some(_) => Self {
+                end_session_endpoint: None,
+                ..self
+            },
+            None => self,
+        }
     }
 
     /// Where an endpoint of this metadata is for a client that uses mutual TLS (RFC 8705 §5): at its
@@ -345,6 +415,7 @@ const BACK_CHANNEL: [&str; 5] = [
 ];
 
 const WELL_KNOWN: &str = "/.well-known/openid-configuration";
+const OAUTH_WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
 
 /// The longest URL that is accepted, in bytes.
 const MAX_URL: usize = 2048;
@@ -449,6 +520,37 @@ mod tests {
     }
 
     #[test]
+    fn the_metadata_of_plain_oauth_are_between_host_and_path() {
+        for (issuer, url) in [
+            (
+                "https://login.example.com",
+                "https://login.example.com/.well-known/oauth-authorization-server",
+            ),
+            (
+                "https://github.com/login/oauth",
+                "https://github.com/.well-known/oauth-authorization-server/login/oauth",
+            ),
+            (
+                "https://login.example.com/a/",
+                "https://login.example.com/.well-known/oauth-authorization-server/a",
+            ),
+        ] {
+            assert_eq!(Metadata::oauth_discovery_url(issuer).unwrap().as_str(), url);
+        }
+    }
+
+    #[test]
+    fn plain_oauth_needs_no_keys_and_an_openid_provider_does() {
+        let mut document = document(ISSUER);
+        document.as_object_mut().unwrap().remove("jwks_uri");
+        let body = serde_json::to_vec(&document).unwrap();
+        assert!(error(Metadata::parse(&body, ISSUER)).contains("`jwks_uri` is missing"));
+        let metadata = Metadata::parse_plain(&body, ISSUER).ok().unwrap();
+        assert!(metadata.jwks_uri().is_none());
+        assert!(error(Metadata::parse_plain(&body, "https://other.example.com")).contains("issuer"));
+    }
+
+    #[test]
     fn an_issuer_that_is_no_plain_https_url_has_no_discovery_url() {
         for issuer in [
             "",
@@ -475,7 +577,10 @@ mod tests {
             metadata.token_endpoint.as_str(),
             "https://login.example.com/token"
         );
-        assert_eq!(metadata.jwks_uri().as_str(), "https://login.example.com/jwks");
+        assert_eq!(
+            metadata.jwks_uri().unwrap().as_str(),
+            "https://login.example.com/jwks"
+        );
         assert!(metadata.offers_end_session());
         assert!(metadata.revocation_endpoint.is_some());
         assert!(metadata.authorization_response_iss_parameter_supported);

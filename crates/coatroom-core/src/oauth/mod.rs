@@ -27,6 +27,7 @@ pub(crate) mod logout_token;
 pub(crate) mod metadata;
 pub(crate) mod par;
 pub(crate) mod pkce;
+pub(crate) mod plain;
 pub(crate) mod request_object;
 pub(crate) mod resource;
 pub(crate) mod revocation;

@@ -241,6 +241,7 @@ pub(crate) fn provider() -> Provider {
         profile: crate::config::Profile::None,
         id_token_decryption_keys: Vec::new(),
         userinfo: crate::config::Userinfo::Never,
+        plain: None,
         timeout: Duration::from_secs(10),
     }
 }

@@ -108,6 +108,15 @@ impl Granted {
         }
     }
 
+    /// The same from a provider that has commas where RFC 6749 §3.3 has blanks.
+    #[must_use]
+    pub(crate) fn between_commas(self) -> Self {
+        match self {
+            Self::Scopes(scopes) => Self::Scopes(scopes.replace(',', " ")),
+            Self::AsAsked | Self::Unreadable => self,
+        }
+    }
+
     /// As a text; what cannot be read grants nothing that a route could demand.
     pub(crate) fn into_text(self) -> Option<String> {
         match self {
@@ -230,24 +239,39 @@ pub(crate) fn parse_token_response(
         }
         _ => return Err(TokenFailure::Unusable("status 4xx without a json `error`")),
     };
+    Err(failure_of(error.expose(), status))
+}
+
+/// What an error code of the token endpoint means (RFC 6749 §5.2).
+pub(super) fn failure_of(code: &str, status: StatusCode) -> TokenFailure {
     // RFC 6749 §5.2 says 400, with 401 for failed authentication; Auth0 says 403.
     let may_end_a_grant = matches!(
         status,
         StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
     );
-    match error.expose() {
-        "invalid_grant" if may_end_a_grant => Err(TokenFailure::InvalidGrant),
-        "interaction_required" if may_end_a_grant => Err(TokenFailure::InteractionRequired),
-        "invalid_client" => Err(TokenFailure::InvalidClient),
+    match code {
+        "invalid_grant" if may_end_a_grant => TokenFailure::InvalidGrant,
+        "interaction_required" if may_end_a_grant => TokenFailure::InteractionRequired,
+        "invalid_client" => TokenFailure::InvalidClient,
         "temporarily_unavailable" | "server_error" | "slow_down" => {
-            Err(TokenFailure::Unavailable("the error says to try later"))
+            TokenFailure::Unavailable("the error says to try later")
         }
         code => {
             let known = ERRORS.iter().find(|(error, _)| *error == code);
-            Err(TokenFailure::Unusable(
-                known.map_or("an unregistered error", |(_, text)| text),
-            ))
+            TokenFailure::Unusable(known.map_or("an unregistered error", |(_, text)| text))
         }
+    }
+}
+
+/// The error of a success that carries no access token: some providers refuse in this way.
+pub(super) fn error_alone(body: &[u8]) -> Option<Secret> {
+    match Members::read(body)? {
+        Members {
+            error: Member::Text(error),
+            access_token: Member::Absent,
+            ..
+        } => Some(error).filter(|error| !error.is_empty()),
+        _ => None,
     }
 }
 

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Map, Value};
-use url::Position;
+use url::{Position, Url};
 use zeroize::Zeroizing;
 
 use super::client_auth::back_channel;
@@ -68,71 +68,18 @@ impl Asked {
         if self.provider.userinfo == Userinfo::Never {
             return Ok(Step::Done(None));
         }
-        let nonce = context.provider.live.dpop_nonce.clone();
-        let request = self.request(nonce.as_deref(), context)?;
-        Ok(Step::send(request, move |reply, context| {
-            let Some(nonce) = self.demanded_nonce(&reply) else {
-                return self.read(reply, context);
-            };
-            let request = self.request(Some(&nonce), context)?;
-            Ok(Step::send(request, move |reply, context| {
-                self.read(reply, context)
-            }))
-        }))
-    }
-
-    fn request(&self, nonce: Option<&str>, context: &mut Context<'_>) -> Result<ProviderRequest, Error> {
         let metadata = &context.provider.metadata;
         let endpoint = metadata.userinfo_endpoint.as_ref().ok_or_else(|| {
             refuse("the metadata names no `userinfo_endpoint`, which `userinfo: always` needs")
         })?;
-        let url = back_channel(endpoint, &self.provider, metadata).clone();
-        let mut headers = vec![(
-            ACCEPT,
-            HeaderValue::from_static("application/jwt, application/json"),
-        )];
-        let token = self.access_token.expose();
-        let scheme = match &self.proof_key {
-            None => "Bearer ",
-            Some(key) => {
-                let ath = URL_SAFE_NO_PAD.encode(digest(&SHA256, token.as_bytes()));
-                let proved = Proved {
-                    htm: Method::GET.as_str(),
-                    htu: &url[..Position::AfterPath],
-                    ath: Some(&ath),
-                    nonce,
-                };
-                let proof = Prover::new(key)?.proof(&proved, context.now, context.rng)?;
-                headers.push((DPOP, proof));
-                "DPoP "
-            }
+        let question = Question {
+            url: back_channel(endpoint, &self.provider, metadata).clone(),
+            accept: "application/jwt, application/json",
+            access_token: self.access_token.clone(),
+            proof_key: self.proof_key.clone(),
         };
-        let line = Zeroizing::new([scheme, token].concat());
-        let mut credentials =
-            HeaderValue::from_str(&line).map_err(|_| refuse("the access token cannot stand in a header"))?;
-        credentials.set_sensitive(true);
-        headers.push((AUTHORIZATION, credentials));
-        Ok(ProviderRequest {
-            method: Method::GET,
-            url,
-            headers,
-            body: Zeroizing::default(),
-        })
+        question.conversation(context, move |reply, context| self.read(reply, context))
     }
-
-    /// The nonce that is wanted in the proof, where that may be why it refuses (RFC 9449 §9): the one that
-    /// came with it. What it says beside that is not looked at, since it is asked once more in any case.
-    fn demanded_nonce(&self, reply: &Reply) -> Option<Arc<str>> {
-        match reply {
-            Reply::Response(response)
-                if self.proof_key.is_some() && response.status == StatusCode::UNAUTHORIZED =>
-            {
-                dpop::nonce(response.dpop_nonce.as_deref()?)
-            }
-            Reply::Response(_) | Reply::Unreachable(_) | Reply::Keys => None,
-        }
-    }
-
     fn read(self, reply: Reply, context: &Context<'_>) -> Result<Step<Option<UserinfoClaims>>, Error> {
         let response = match reply {
             Reply::Response(response) => response,
@@ -208,24 +155,100 @@ impl Asked {
     }
 }
 
+/// Something that is asked with an access token (RFC 6750 §2.1, RFC 9449 §7.1).
+pub(super) struct Question {
+    pub(super) url: Url,
+    pub(super) accept: &'static str,
+    pub(super) access_token: Secret,
+    /// What the token is bound to.
+    pub(super) proof_key: Option<ProofKey>,
+}
+
+impl Question {
+    /// Asks, once more with the nonce that is wanted in the proof.
+    pub(super) fn conversation<T: 'static>(
+        self,
+        context: &mut Context<'_>,
+        read: impl FnOnce(Reply, &mut Context<'_>) -> Result<Step<T>, Error> + Send + 'static,
+    ) -> Result<Step<T>, Error> {
+        let nonce = context.provider.live.dpop_nonce.clone();
+        let request = self.request(nonce.as_deref(), context)?;
+        Ok(Step::send(request, move |reply, context| {
+            let Some(nonce) = self.demanded_nonce(&reply) else {
+                return read(reply, context);
+            };
+            let request = self.request(Some(&nonce), context)?;
+            Ok(Step::send(request, read))
+        }))
+    }
+
+    fn request(&self, nonce: Option<&str>, context: &mut Context<'_>) -> Result<ProviderRequest, Error> {
+        let url = &self.url;
+        let mut headers = vec![(ACCEPT, HeaderValue::from_static(self.accept))];
+        let token = self.access_token.expose();
+        let scheme = match &self.proof_key {
+            None => "Bearer ",
+            Some(key) => {
+                let ath = URL_SAFE_NO_PAD.encode(digest(&SHA256, token.as_bytes()));
+                let proved = Proved {
+                    htm: Method::GET.as_str(),
+                    htu: &url[..Position::AfterPath],
+                    ath: Some(&ath),
+                    nonce,
+                };
+                let proof = Prover::new(key)?.proof(&proved, context.now, context.rng)?;
+                headers.push((DPOP, proof));
+                "DPoP "
+            }
+        };
+        let line = Zeroizing::new([scheme, token].concat());
+        let mut credentials =
+            HeaderValue::from_str(&line).map_err(|_| refuse("the access token cannot stand in a header"))?;
+        credentials.set_sensitive(true);
+        headers.push((AUTHORIZATION, credentials));
+        Ok(ProviderRequest {
+            method: Method::GET,
+            url: url.clone(),
+            headers,
+            body: Zeroizing::default(),
+        })
+    }
+
+    /// The nonce that is wanted in the proof, where that may be why it refuses (RFC 9449 §9): the one that
+    /// came with it. What it says beside that is not looked at, since it is asked once more in any case.
+    fn demanded_nonce(&self, reply: &Reply) -> Option<Arc<str>> {
+        match reply {
+            Reply::Response(response)
+                if self.proof_key.is_some() && response.status == StatusCode::UNAUTHORIZED =>
+            {
+                dpop::nonce(response.dpop_nonce.as_deref()?)
+            }
+            Reply::Response(_) | Reply::Unreachable(_) | Reply::Keys => None,
+        }
+    }
+}
+
 enum Form {
     Json,
     Jwt,
 }
 
-fn form(response: &ProviderResponse) -> Result<Form, Error> {
+/// Whether there is an answer to read.
+pub(super) fn check_status(response: &ProviderResponse) -> Result<(), Error> {
     match response.status {
-        StatusCode::OK => {}
-        StatusCode::TOO_MANY_REQUESTS => return Err(unavailable("status 429")),
-        StatusCode::REQUEST_TIMEOUT => return Err(unavailable("status 408")),
-        status if status.is_server_error() => return Err(unavailable("status 5xx")),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            return Err(refuse(
-                "the access token is not taken: is it for another API only (`resource`, `audience`)?",
-            ));
-        }
-        _ => return Err(refuse("neither 200 nor a status that says why not")),
+        StatusCode::OK => Ok(()),
+        StatusCode::TOO_MANY_REQUESTS => Err(unavailable("status 429")),
+        StatusCode::REQUEST_TIMEOUT => Err(unavailable("status 408")),
+        status if status.is_server_error() => Err(unavailable("status 5xx")),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(refuse(
+            "the access token is not taken: is it for another API only (`resource`, `audience`)?",
+        )),
+        _ => Err(refuse("neither 200 nor a status that says why not")),
     }
+}
+
+fn form(response: &ProviderResponse) -> Result<Form, Error> {
+    check_status(response)?;
     let essence = response.content_type.as_deref().unwrap_or_default();
     let essence = essence.split(';').next().unwrap_or_default().trim();
     match essence.to_ascii_lowercase().as_str() {
@@ -235,11 +258,11 @@ fn form(response: &ProviderResponse) -> Result<Form, Error> {
     }
 }
 
-fn refuse(why: &str) -> Error {
+pub(super) fn refuse(why: &str) -> Error {
     Error::Provider(format!("userinfo: {why}"))
 }
 
-fn unavailable(why: &str) -> Error {
+pub(super) fn unavailable(why: &str) -> Error {
     Error::ProviderUnavailable {
         reason: format!("userinfo: {why}"),
         retry_after: RETRY_AFTER,
@@ -247,7 +270,7 @@ fn unavailable(why: &str) -> Error {
 }
 
 /// What a JWT says of itself, and what only the ID token says of the sign-in. `sub` is there already.
-const OF_THE_SIGN_IN: [&str; 16] = [
+pub(super) const OF_THE_SIGN_IN: [&str; 16] = [
     "iss",
     "sub",
     "aud",
@@ -267,7 +290,7 @@ const OF_THE_SIGN_IN: [&str; 16] = [
 ];
 
 /// The most that is kept, in bytes of JSON.
-const MAX_CLAIMS: usize = 4096;
+pub(super) const MAX_CLAIMS: usize = 4096;
 
 /// Seconds until the endpoint may be there again.
 const RETRY_AFTER: u32 = 5;

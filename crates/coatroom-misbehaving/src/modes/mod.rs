@@ -23,6 +23,7 @@ mod renewal;
 mod revocation;
 mod token_answer;
 mod token_response;
+mod user;
 mod userinfo;
 
 /// Every mode, in the order of a sign-in's life.
@@ -41,6 +42,7 @@ pub static MODES: LazyLock<Vec<Mode>> = LazyLock::new(|| {
         jwe::MODES,
         userinfo::MODES,
         introspection::MODES,
+        user::MODES,
         refresh::MODES,
         client_credentials::MODES,
         logout_token::MODES,

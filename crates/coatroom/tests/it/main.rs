@@ -22,6 +22,7 @@ mod habits;
 mod introspection;
 mod misbehaving;
 mod outages;
+mod plain;
 mod provider_logout;
 mod proxy;
 mod proxy_only;

@@ -16,7 +16,8 @@ use coatroom::store::SessionStore;
 use coatroom::store::memory::MemoryStore;
 use coatroom::{TokenHandler, TokenHandlerService};
 use coatroom_core::config::{
-    ClientCredentialsConfig, IntrospectionConfig, PrivateKeyPem, RouteConfig, SessionStorage, TokenConfig,
+    ClientCredentialsConfig, IntrospectionConfig, PlainConfig, PrivateKeyPem, RouteConfig, SessionStorage,
+    TokenConfig, UserConfig,
 };
 use coatroom_core::secret::Secret;
 use coatroom_misbehaving::{
@@ -221,6 +222,19 @@ fn replica(
             settings.id_token_decryption_keys = vec![PrivateKeyPem::new(decryption_key())];
         }
         Some(Place::Userinfo) => settings.userinfo = Some("always".to_owned()),
+        Some(Place::User) => {
+            settings.scopes = None;
+            let issuer = provider.issuer();
+            settings.habits.discovery = Some(format!("{issuer}/.well-known/openid-configuration"));
+            settings.plain = PlainConfig {
+                protocol: Some("oauth2".to_owned()),
+                user: Some(UserConfig {
+                    subject: Some("sub".to_owned()),
+                    ..UserConfig::default()
+                }),
+                ..PlainConfig::default()
+            };
+        }
         _ => {}
     }
     let handler = TokenHandler::builder(vec![checked(config)], keys())
@@ -248,7 +262,10 @@ fn introspected(path: &str, response: &str) -> RouteConfig {
 fn is_fetched_once(mode: &Mode) -> bool {
     // whether `iss` has to be there is in the metadata
     let is_in_metadata = mode.id.ends_with("-unannounced");
-    let is_configured = matches!(mode.place, Place::EncryptedIdToken | Place::Userinfo);
+    let is_configured = matches!(
+        mode.place,
+        Place::EncryptedIdToken | Place::Userinfo | Place::User
+    );
     matches!(mode.place, Place::Discovery | Place::Keys) || is_configured || is_in_metadata
 }
 
@@ -541,7 +558,8 @@ async fn check(mode: &Mode, shelf: &mut Shelf) {
         | Place::TokenEndpoint
         | Place::IdToken
         | Place::EncryptedIdToken
-        | Place::Userinfo => {
+        | Place::Userinfo
+        | Place::User => {
             let mut bench = shelf.take(mode, Storage::Cookies).await;
             sign_in(&mut bench).await;
             shelf.cookies = Some(bench);

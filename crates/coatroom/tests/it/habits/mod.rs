@@ -6,6 +6,7 @@ mod adfs;
 mod auth0;
 mod cognito;
 mod entra;
+mod github;
 mod gitlab;
 mod google;
 mod keycloak;

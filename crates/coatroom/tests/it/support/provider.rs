@@ -297,7 +297,8 @@ impl ScriptedProvider {
             code.clone(),
             Grant {
                 user: user.to_owned(),
-                nonce: parameters["nonce"].clone(),
+                // only an ID token has one
+                nonce: parameters.get("nonce").cloned().unwrap_or_default(),
                 challenge: parameters["code_challenge"].clone(),
                 redirect_uri: parameters["redirect_uri"].clone(),
                 refreshable,
@@ -375,7 +376,8 @@ async fn discovery(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 async fn discovery_elsewhere(shared: State<Arc<Shared>>, uri: http::Uri) -> Response {
-    match uri.path().ends_with("/openid-configuration") {
+    let is_plain = uri.path().starts_with("/.well-known/oauth-authorization-server");
+    match is_plain || uri.path().ends_with("/openid-configuration") {
         true => discovery(shared).await,
         false => StatusCode::NOT_FOUND.into_response(),
     }
