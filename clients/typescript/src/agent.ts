@@ -22,6 +22,7 @@ export interface SessionJson {
     expires_in: number;
     provider_expires_in: number | null;
   } | null;
+  provider?: string;
   return_to?: string;
 }
 

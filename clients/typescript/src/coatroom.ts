@@ -90,7 +90,11 @@ export function createIn(world: World, options: CoatroomOptions): Coatroom {
     wake();
   }
 
-  function learn({ session, ...answer }: SessionJson, since: Age, reason?: SignedOutReason): void {
+  function learn(
+    { session, access_token_expires_in: life, id_token_claims: user, provider }: SessionJson,
+    since: Age,
+    reason?: SignedOutReason,
+  ): void {
     failures = 0;
     restLeft = none;
     learnt = since;
@@ -98,8 +102,7 @@ export function createIn(world: World, options: CoatroomOptions): Coatroom {
     tokenLeft = none;
     endLeft = never;
     if (session) {
-      const { access_token_expires_in: life, id_token_claims: user } = answer;
-      const { id, idle_expires_in: idle, expires_in: absolute, provider_expires_in: provider } = session;
+      const { id, idle_expires_in: idle, expires_in: absolute, provider_expires_in: refreshable } = session;
       const countdown = (seconds: number) => () => Math.max(0, 1000 * seconds - since());
       tokenLeft = countdown(life ?? Infinity);
       endLeft = countdown(Math.min(idle, absolute));
@@ -118,10 +121,11 @@ export function createIn(world: World, options: CoatroomOptions): Coatroom {
         user: (JSON.stringify(user) === JSON.stringify(state.user) ? state.user : user) as Claims,
         session: {
           id,
+          provider,
           accessTokenExpiresAt: at(life),
           idleExpiresAt: at(idle),
           expiresAt: at(absolute),
-          providerExpiresAt: at(provider),
+          providerExpiresAt: at(refreshable),
         },
       });
     } else {

@@ -220,6 +220,8 @@ export type SignedOutReason = "never" | "signed-out" | "expired";
 export interface Session {
   /** Names the session in logs and support requests; opens nothing. */
   readonly id: string;
+  /** Where the user signed in, by the name in the configuration; only where that has several `providers`. */
+  readonly provider?: string | undefined;
   /**
    * Until when calls of APIs pass before a refresh is needed, which {@link Coatroom.fetch} then does; `null` where
    * the agent does not say. Where sessions are kept in a store, calls renew the token themselves.
@@ -275,6 +277,12 @@ export interface SignInOptions {
    * @default this page, with query and fragment; where the agent does not return there, its `app_url`
    */
   returnTo?: string | URL | undefined;
+  /**
+   * Which of several `providers`, by its name in the configuration.
+   *
+   * @default that of the session, if there is one, else the configuration's default
+   */
+  provider?: string | undefined;
   /** `login` asks for the password again, `select_account` for the account, `none` for no question at all. */
   prompt?: "none" | "login" | "consent" | "select_account" | (string & {}) | undefined;
   /** Whom the provider should suggest. */

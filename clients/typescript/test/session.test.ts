@@ -338,11 +338,16 @@ describe("where sessions are kept in a store", () => {
         id_token_claims: { sub: "alice" },
         access_token_expires_in: null,
         session: { id: "s", idle_expires_in: 90_000, expires_in: 90_000, provider_expires_in: 90_000 },
+        provider: "google",
       }),
     );
     const { client } = browser.open();
     await client.session();
-    expect(client.state.session).toMatchObject({ accessTokenExpiresAt: null, providerExpiresAt: expect.any(Date) });
+    expect(client.state.session).toMatchObject({
+      provider: "google",
+      accessTokenExpiresAt: null,
+      providerExpiresAt: expect.any(Date),
+    });
     await vi.advanceTimersByTimeAsync(80_000 * SECOND);
     expect(agent.log).toEqual(["GET /auth/session"]);
   });

@@ -45,6 +45,7 @@ describe("signIn", () => {
       name: "everything",
       options: {
         returnTo: new URL("https://app.example/there"),
+        provider: "google",
         prompt: "login",
         loginHint: "alice",
         acrValues: ["gold", "silver"],
@@ -55,6 +56,7 @@ describe("signIn", () => {
       },
       form: {
         return_to: "https://app.example/there",
+        provider: "google",
         prompt: "login",
         login_hint: "alice",
         acr_values: "gold silver",

@@ -18,12 +18,14 @@ mod upstreams;
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use coatroom::Keys;
 use coatroom_core::config::{
     AnonymousUser, Application, AssertionAudience, Authorization, Callback, ClientAuth, ClientAuthMethod,
-    Compatibility, Hsts, LogoutReturn, Provider, PushedRequests, ResponseMode, TlsMethod, Userinfo,
+    Compatibility, Hsts, LogoutReturn, Provider, ProviderName, PushedRequests, ResponseMode, TlsMethod,
+    Userinfo,
 };
 
 use crate::config::{Loaded, dotted};
@@ -162,9 +164,19 @@ fn parties(out: &mut String, application: &Application) -> fmt::Result {
         Some(claims) => claims.join(" "),
         None => "all but the protocol's own".to_owned(),
     };
-    let provider = match &application.provider {
-        Some(provider) => parties_of(provider, claims),
-        None => vec![("provider", "none: only API calls are forwarded here".to_owned())],
+    let one = match application.providers.as_slice() {
+        [] => vec![("provider", "none: only API calls are forwarded here".to_owned())],
+        [provider] if provider.name.is_none() => parties_of(provider, claims),
+        several => {
+            for provider in several {
+                let name = provider.name.as_ref().map_or("", |name| name.as_str());
+                let rows = parties_of(provider, claims.clone());
+                let rows = rows.into_iter().filter(|(_, what)| !what.is_empty());
+                let rows = rows.map(|(name, what)| [name.to_owned(), what]);
+                list(out, &format!("provider {name}"), rows)?;
+            }
+            vec![("providers", names(application))]
+        }
     };
     let rows = [
         ("SPA", address(&application.app_url).to_owned()),
@@ -174,9 +186,25 @@ fn parties(out: &mut String, application: &Application) -> fmt::Result {
         ("clients of", compatibility(application)),
         ("HSTS", hsts(&application.hsts)),
     ];
-    let rows = provider.into_iter().chain(rows);
+    let rows = one.into_iter().chain(rows);
     let rows = rows.filter(|(_, what)| !what.is_empty());
     list(out, "parties", rows.map(|(name, what)| [name.to_owned(), what]))
+}
+
+/// The names of several providers, the default one first.
+fn names(application: &Application) -> String {
+    let default = application.provider.as_ref();
+    let is_default = |provider: &&Arc<Provider>| default.is_some_and(|it| Arc::ptr_eq(it, provider));
+    let name = |provider: &Arc<Provider>| provider.name.as_ref().map_or("", |name| name.as_str()).to_owned();
+    let providers = application.providers.iter();
+    let others = providers
+        .clone()
+        .filter(|provider| !is_default(provider))
+        .map(name);
+    let first = providers
+        .filter(is_default)
+        .map(|provider| format!("{} (the default)", name(provider)));
+    first.chain(others).collect::<Vec<_>>().join(", ")
 }
 
 fn compatibility(application: &Application) -> String {
@@ -238,7 +266,7 @@ fn parties_of(provider: &Provider, claims: String) -> Vec<(&'static str, String)
         ("the SPA may add", provider.allowed_parameters.join(" ")),
         ("resources", provider.authorization.resource.join(" ")),
         ("requests", requests(&provider.authorization)),
-        ("responses", responses(provider.authorization.response_mode)),
+        ("responses", responses(&provider.authorization)),
         ("claims for the SPA", claims),
         ("tenants", tenants(provider)),
         ("profile", provider.profile.name().unwrap_or_default().to_owned()),
@@ -331,8 +359,9 @@ fn requests(settings: &Authorization) -> String {
     parts.join("; ")
 }
 
-fn responses(mode: ResponseMode) -> String {
-    match mode {
+fn responses(settings: &Authorization) -> String {
+    match settings.response_mode {
+        ResponseMode::Query if settings.require_iss => "say whose they are (`iss`); no other is accepted",
         ResponseMode::Query => "",
         ResponseMode::Jwt => "signed, as jwt; no other is accepted",
         ResponseMode::QueryJwt => "signed, as query.jwt; no other is accepted",
@@ -379,12 +408,27 @@ fn certificate(provider: &Provider) -> String {
 }
 
 fn registration(out: &mut String, application: &Application) -> fmt::Result {
-    if application.provider.is_none() {
-        return Ok(());
+    for provider in &application.providers {
+        registration_at(out, application, provider.name.as_ref())?;
     }
+    Ok(())
+}
+
+fn registration_at(
+    out: &mut String,
+    application: &Application,
+    provider: Option<&ProviderName>,
+) -> fmt::Result {
     let base = format!("{}{}", application.url.as_str(), application.base_path);
+    let (title, own) = match provider {
+        None => ("to be registered at the provider".to_owned(), String::new()),
+        Some(name) => (
+            format!("to be registered at the provider {}", name.as_str()),
+            format!("/{}", name.as_str()),
+        ),
+    };
     let callback = match &application.callback {
-        Callback::Agent => format!("{base}/callback"),
+        Callback::Agent => format!("{base}/callback{own}"),
         Callback::Spa(page) => page.to_string(),
     };
     let mut rows = vec![
@@ -393,13 +437,16 @@ fn registration(out: &mut String, application: &Application) -> fmt::Result {
     ];
     // without a store there is no place to say that a session has ended
     if application.session.storage.settings().is_some() {
-        rows.push(("back-channel logout URI", format!("{base}/backchannel-logout")));
+        rows.push((
+            "back-channel logout URI",
+            format!("{base}/backchannel-logout{own}"),
+        ));
         if application.compatibility.is_some() {
-            rows.push(("or as Duende BFF has it", format!("{base}/backchannel")));
+            rows.push(("or as Duende BFF has it", format!("{base}/backchannel{own}")));
         }
         rows.push((
             "or front-channel logout URI",
-            format!("{base}/frontchannel-logout"),
+            format!("{base}/frontchannel-logout{own}"),
         ));
     }
     if !application.client_grants.is_empty() {
@@ -410,7 +457,7 @@ fn registration(out: &mut String, application: &Application) -> fmt::Result {
     }
     list(
         out,
-        "to be registered at the provider",
+        &title,
         rows.into_iter().map(|(name, uri)| [name.to_owned(), uri]),
     )
 }

@@ -134,9 +134,12 @@ fn examined(loaded: &Loaded, applications: &[&Application], asked: &Asked) -> an
         &asked.config,
     )));
     for application in applications.iter().copied() {
-        if let Some(provider) = &application.provider {
-            let sheet = sheet(Some(application), format!("provider {}", provider.issuer));
-            examinations.push(Box::pin(provider::examine(sheet, application, &loaded.keys)));
+        for provider in &application.providers {
+            let name = provider.name.as_ref().map(|name| format!("{}, ", name.as_str()));
+            let title = format!("provider {}{}", name.unwrap_or_default(), provider.issuer);
+            let sheet = sheet(Some(application), title);
+            let examination = provider::examine(sheet, application, provider, &loaded.keys);
+            examinations.push(Box::pin(examination));
         }
         if let Some(settings) = application.session.storage.settings() {
             let sheet = sheet(Some(application), format!("session store {}", settings.label()));

@@ -34,6 +34,7 @@ mod preset;
 mod profile;
 mod provider;
 mod routes;
+mod several;
 mod store;
 mod tenants;
 mod upstream;
@@ -64,6 +65,7 @@ pub use preset::{Filled, Preset};
 pub(crate) use profile::ALGORITHMS as FAPI2_ALGORITHMS;
 pub use profile::Profile;
 pub use provider::{DpopAlgorithm, Userinfo};
+pub use several::ProviderName;
 pub use store::{SessionStorage, StoreConfig, StoreKind, StoreSettings, StoreTransport};
 pub use tenants::Tenants;
 pub use upstream::{
@@ -99,8 +101,10 @@ pub struct Application {
     pub base_path: String,
     /// Where the provider returns to.
     pub callback: Callback,
-    /// The provider; none for an instance that only forwards API calls.
+    /// The provider, of several the default; none for an instance that only forwards API calls.
     pub provider: Option<Arc<Provider>>,
+    /// Every provider, in the order of the file.
+    pub providers: Vec<Arc<Provider>>,
     /// Session limits.
     pub session: SessionLimits,
     /// The custom header.
@@ -130,6 +134,8 @@ pub enum Callback {
 
 /// The provider, checked.
 pub struct Provider {
+    /// Its name, where the application gives names to its providers.
+    pub name: Option<ProviderName>,
     /// The issuer, exactly as written: compared as a string.
     pub issuer: String,
     /// Our client id.
@@ -306,6 +312,8 @@ pub(crate) mod testing {
                 "shop",
                 Secret::new("hush"),
             )),
+            providers: None,
+            default_provider: None,
             session: SessionConfig::default(),
             csrf_header: None,
             compatibility: None,

@@ -28,7 +28,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{Application, Callback, Provider};
+use crate::config::{Application, Callback, Provider, ProviderName};
 use crate::cookie::{Cookies, Jar, Kind};
 use crate::error::Error;
 use crate::flow::Seen;
@@ -67,7 +67,27 @@ impl Handler {
             .provider
             .clone()
             .ok_or(Error::Bug("an application without a provider has no agent"))?;
-        let cookies = Cookies::of(&app)?;
+        Self::at(app, provider, keys)
+    }
+
+    /// The same for the provider of a name, where the application has several.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), also when there is none of that name.
+    pub fn for_provider(
+        app: Arc<Application>,
+        name: &ProviderName,
+        keys: Arc<KeyRing>,
+    ) -> Result<Self, Error> {
+        let provider = app
+            .provider_named(name.as_str())
+            .cloned()
+            .ok_or(Error::Bug("an application has no provider of this name"))?;
+        Self::at(app, provider, keys)
+    }
+
+    fn at(app: Arc<Application>, provider: Arc<Provider>, keys: Arc<KeyRing>) -> Result<Self, Error> {
+        let cookies = Cookies::for_provider(&app, Some(&provider))?;
         Ok(Self {
             app,
             provider,
@@ -111,7 +131,11 @@ impl Handler {
     /// The redirect URI registered at the provider.
     pub(crate) fn redirect_uri(&self) -> String {
         match &self.app.callback {
-            Callback::Agent => self.agent_url("callback"),
+            Callback::Agent => match &self.provider.name {
+                None => self.agent_url("callback"),
+                // one for each issuer (RFC 9700 §4.4.2.2)
+                Some(name) => self.agent_url(&format!("callback/{}", name.as_str())),
+            },
             Callback::Spa(url) => url.as_str().to_owned(),
         }
     }

@@ -5,10 +5,11 @@
 //! looks at a query to decide anything and never falls back to a default application or route.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use http::{Method, header};
 
-use crate::config::{Application, Auth, ResponseMode, Route, RouteTarget};
+use crate::config::{Application, Auth, Provider, ProviderName, ResponseMode, Route, RouteTarget};
 use crate::error::Error;
 use crate::head::{Head, Headers, Single};
 use crate::session::metadata::PublicSessionId;
@@ -171,6 +172,19 @@ pub fn named_session(application: &Application, path: &NormalPath<'_>) -> Option
     PublicSessionId::parse(rest.strip_prefix(SESSIONS_BELOW)?)
 }
 
+/// Which of several providers the path of an endpoint names.
+pub fn named_provider(
+    application: &Application,
+    endpoint: Endpoint,
+    path: &NormalPath<'_>,
+) -> Option<ProviderName> {
+    if !application.names_providers() {
+        return None;
+    }
+    let rest = below(path.as_str(), &application.base_path)?.strip_prefix('/')?;
+    endpoint.provider_at(rest, application)?.name.clone()
+}
+
 /// Whether a path on the agent's origin can be a page of the SPA: not the agent's, and not an
 /// API's. The route that serves `home` (the SPA's own address) is never taken for an API.
 pub(crate) fn is_page(
@@ -297,10 +311,7 @@ impl Endpoint {
             Self::Sessions | Self::SessionEnd => storage.is_stateful(),
             Self::BackchannelLogout | Self::FrontchannelLogout => storage.settings().is_some(),
             Self::User | Self::LogoutLink => application.compatibility.is_some(),
-            Self::FormPost => application
-                .provider
-                .as_ref()
-                .is_some_and(|provider| provider.authorization.response_mode == ResponseMode::FormPost),
+            Self::FormPost => application.providers.iter().any(|provider| takes_forms(provider)),
         }
     }
 
@@ -310,11 +321,35 @@ impl Endpoint {
                 .strip_prefix(SESSIONS_BELOW)
                 .is_some_and(|id| PublicSessionId::parse(id).is_some()),
             Self::LogoutLink => rest == Self::Logout.path(),
+            _ if self.is_of_one_provider() && application.names_providers() => {
+                let provider = self.provider_at(rest, application);
+                provider.is_some_and(|provider| self != Self::FormPost || takes_forms(provider))
+            }
             Self::BackchannelLogout => {
                 rest == self.path() || (application.compatibility.is_some() && rest == DUENDE_BACKCHANNEL)
             }
             _ => rest == self.path(),
         }
+    }
+
+    /// Whether each of several providers has a path of its own for it.
+    pub const fn is_of_one_provider(self) -> bool {
+        matches!(
+            self,
+            Self::Callback | Self::FormPost | Self::BackchannelLogout | Self::FrontchannelLogout
+        )
+    }
+
+    /// Which of several providers calls, or sends the browser, here: each has a path of its own behind
+    /// that of the endpoint.
+    fn provider_at<'a>(self, rest: &str, application: &'a Application) -> Option<&'a Arc<Provider>> {
+        let alias = match self {
+            Self::BackchannelLogout => application.compatibility.map(|_| DUENDE_BACKCHANNEL),
+            _ => None,
+        };
+        let below = |path: &str| rest.strip_prefix(path)?.strip_prefix('/');
+        let name = below(self.path()).or_else(|| below(alias?))?;
+        application.provider_named(name)
     }
 
     /// The one method it takes. `HEAD` is refused: these answers change state or are personal.
@@ -396,6 +431,11 @@ fn has_pages(route: &Route) -> bool {
         RouteTarget::Static(_) | RouteTarget::DevServer(_) => true,
         RouteTarget::Upstream(_) | RouteTarget::Inner => false,
     }
+}
+
+/// Whether a provider's page posts its answer.
+fn takes_forms(provider: &Provider) -> bool {
+    provider.authorization.response_mode == ResponseMode::FormPost
 }
 
 fn matching<'a>(routes: &'a [Route], path: &NormalPath<'_>) -> Option<(usize, &'a Route)> {

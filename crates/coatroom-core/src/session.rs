@@ -11,7 +11,7 @@ use minicbor::{CborLen, Decode, Encode};
 use zeroize::Zeroizing;
 
 use crate::assurance::{Assurance, Authentication};
-use crate::config::{AppId, Habits, SessionLimits};
+use crate::config::{AppId, Habits, ProviderName, SessionLimits};
 use crate::headers::Authorization;
 use crate::oauth::userinfo::UserinfoClaims;
 use crate::packed::{pack, unpack};
@@ -29,8 +29,8 @@ mod transactions;
 pub use apis::NoToken;
 pub(crate) use apis::{ApiCookie, ApiCredential, ApiState, ApiToken};
 
-use tokens::userinfo_bytes;
 pub(crate) use tokens::{TokenPlace, Tokens, decode_tokens, encode_tokens};
+use tokens::{name_of, userinfo_bytes};
 pub(crate) use transactions::{LoginTransaction, LogoutTransaction};
 
 /// How long one sign-in may take, and one sign-out round trip.
@@ -268,6 +268,7 @@ impl Session {
             access_token: access_token.as_ref().map(|packed| bytes(packed)),
             apis: apis.records(),
             userinfo: userinfo_bytes(&self.tokens),
+            provider: self.tokens.issued_by.as_ref().map(ProviderName::as_str),
         })
     }
 
@@ -320,6 +321,7 @@ impl Session {
                 scope: record.scope,
                 apis: apis::tokens_of(record.apis),
                 userinfo: record.userinfo.map(|known| UserinfoClaims::from_bytes(known)),
+                issued_by: name_of(record.provider)?,
             },
             authentication: Authentication {
                 acr: record.acr,
@@ -549,6 +551,8 @@ struct SessionRecord<'a> {
     apis: Option<Vec<apis::ApiTokenRecord<'a>>>,
     #[b(15)]
     userinfo: Option<&'a ByteSlice>,
+    #[b(17)]
+    provider: Option<&'a str>,
 }
 
 #[cfg(test)]
@@ -583,6 +587,7 @@ mod tests {
                 scope: None,
                 apis: Vec::new(),
                 userinfo: None,
+                issued_by: None,
             },
             proof_key: None,
             kept: None,
@@ -648,6 +653,7 @@ mod tests {
             asked_scope: None,
             records: Vec::new(),
             proof_key: None,
+            provider: None,
         }
     }
 
@@ -661,6 +667,7 @@ mod tests {
             id_token_hint: Some(Secret::new("aGVhZA.Ym9keQ.c2ln")),
             started_at: UnixTime(1_000_000),
             return_to: Some("https://shop.example.com/x".to_owned()),
+            provider: None,
         };
         for (name, encoded, published) in [
             (
@@ -698,6 +705,46 @@ mod tests {
         let decoded = LoginTransaction::decode(&login().encode()).expect("a sign-in");
         assert_eq!(decoded.replaces, [SessionId([9; 16])]);
         assert!(LogoutTransaction::decode(&logout.encode()).is_some());
+    }
+
+    /// What this version writes where an application gives names to its providers: the name is behind all
+    /// that is written without one.
+    #[test]
+    fn the_name_of_a_provider_is_behind_everything_else() {
+        let corp = || ProviderName::parse("corp");
+        let mut named = session(Some("refresh"));
+        named.tokens.issued_by = corp();
+        let logout = LogoutTransaction {
+            state: Secret::new("state"),
+            id_token_hint: None,
+            started_at: UnixTime(1_000_000),
+            return_to: None,
+            provider: corp(),
+        };
+        let login = LoginTransaction {
+            provider: corp(),
+            ..login()
+        };
+        for (name, encoded, first, nulls) in [
+            ("session", named.encode_session(TokenPlace::Anchor), 0x92, 8),
+            ("login", login.encode(), 0x91, 5),
+            ("logout", logout.encode(), 0x86, 2),
+            ("tokens", encode_tokens(&named.tokens), 0x8a, 4),
+        ] {
+            assert_eq!(encoded.first(), Some(&first), "{name}");
+            let mut last = vec![0xf6; nulls];
+            last.extend(b"\x64corp");
+            assert!(encoded.ends_with(&last), "{name}: {encoded:02x?}");
+        }
+        let anchor = named.encode_anchor(&limits(), None, None, TokenPlace::Anchor);
+        let bare = session(Some("refresh"));
+        assert_eq!(
+            *anchor,
+            *bare.encode_anchor(&limits(), None, None, TokenPlace::Anchor)
+        );
+        let anchor = Anchor::decode(&anchor).expect("decodes");
+        let joined = Session::join(&anchor, &named.encode_session(TokenPlace::Anchor)).expect("joins");
+        assert_eq!(joined.tokens.issued_by, corp());
     }
 
     /// What an earlier version sealed is opened by every later one: a row is never changed.

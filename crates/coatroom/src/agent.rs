@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coatroom_core::config::Origin;
+use coatroom_core::config::{Origin, ProviderName};
 use coatroom_core::error::Error;
 use coatroom_core::flow::{
     AgentResponse, Asks, Effects, Follow, IdToken, Input, Redemption, Refresh, Refreshed, Refusal,
@@ -39,17 +39,25 @@ pub(crate) struct AgentCall {
     pub(crate) navigation: Option<Navigation>,
     /// The session that its path names.
     pub(crate) session: Option<PublicSessionId>,
+    /// The provider that its path names, where the application has several.
+    pub(crate) provider: Option<ProviderName>,
 }
 
-/// Serves one call, effects included.
+/// Serves one call, effects included. `agent` is the default provider's.
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     app: Arc<App>,
-    agent: Arc<Agent>,
+    mut agent: Arc<Agent>,
     call: AgentCall,
 ) -> Result<AgentResponse, Refusal> {
     let mut outcome = match look(app.store.as_ref(), &agent, &call).await {
-        Ok(view) => answer(&shared, &agent, app.store.as_ref(), &call, &view).await,
+        Ok(view) => match app.choose(&agent, &call, &view, &shared) {
+            Ok(chosen) => {
+                agent = chosen;
+                answer(&shared, &agent, app.store.as_ref(), &call, &view).await
+            }
+            Err(error) => Err(error.into()),
+        },
         Err(error) => fail(&agent, &call, error),
     };
     let mut effects = match &mut outcome {
@@ -417,8 +425,12 @@ fn carry_out(shared: &Arc<Shared>, agent: &Arc<Agent>, effects: Effects) {
     }
 }
 
-/// Revokes a token and, where a refresh replaced it meanwhile, its newest known successor.
-async fn revoke(shared: &Shared, agent: &Agent, revocation: Revocation) {
+/// Revokes a token and, where a refresh replaced it meanwhile, its newest known successor. `agent` is one
+/// of the application; the token goes to the provider that issued it.
+async fn revoke(shared: &Shared, agent: &Arc<Agent>, revocation: Revocation) {
+    let Some(agent) = shared.revoker(agent, &revocation) else {
+        return unrevokable(agent);
+    };
     let mut newest = vec![revocation];
     for _ in 0..MAX_LINKS {
         let Some(refresh_token) = newest.iter().find(|revocation| revocation.is_refresh_token()) else {
@@ -448,8 +460,12 @@ async fn revoke(shared: &Shared, agent: &Agent, revocation: Revocation) {
 }
 
 /// Revokes these tokens, and says in the log how that went.
-pub(crate) async fn revoke_all(shared: &Shared, agent: &Agent, revocations: Vec<Revocation>) {
+pub(crate) async fn revoke_all(shared: &Shared, agent: &Arc<Agent>, revocations: Vec<Revocation>) {
     for revocation in revocations {
+        let Some(agent) = shared.revoker(agent, &revocation) else {
+            unrevokable(agent);
+            continue;
+        };
         let outcome = converse(shared, agent, |context| {
             agent.handler.revoke(&revocation, context)
         })
@@ -468,6 +484,14 @@ pub(crate) async fn revoke_all(shared: &Shared, agent: &Agent, revocations: Vec<
             Err(error) => tracing::warn!(application = agent.id(), "a token could not be revoked: {error}"),
         }
     }
+}
+
+fn unrevokable(agent: &Agent) {
+    let application = agent.id();
+    tracing::warn!(
+        application,
+        "a token is not revoked: its provider is not configured any more"
+    );
 }
 
 impl AgentCall {

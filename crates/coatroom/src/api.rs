@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coatroom_core::config::{Application, Origin, Route, RouteTarget};
+use coatroom_core::config::{Application, Origin, ProviderName, Route, RouteTarget};
 use coatroom_core::error::Error;
 use coatroom_core::flow::{AgentResponse, KnownSession, Outcome, Refusal};
 use coatroom_core::guard::{self, Class, Cors, Navigation};
@@ -147,8 +147,11 @@ impl Snapshot {
                     Role::Agent(agent) => {
                         let query = target.query.unwrap_or_default().to_owned();
                         let agent = Arc::clone(agent);
-                        let session = route::named_session(application, &target.path);
-                        to_agent(agent, app, (endpoint, session), query, parts, body, exchange)
+                        let named = Named {
+                            session: route::named_session(application, &target.path),
+                            provider: route::named_provider(application, endpoint, &target.path),
+                        };
+                        to_agent(agent, app, (endpoint, named), query, parts, body, exchange)
                     }
                     // the agent is elsewhere; here nobody can sign in or out
                     Role::Proxy(_) => Passage::Answer(exchange.refuse(&Error::NotFound, Reader::Script)),
@@ -325,10 +328,16 @@ fn reader_of(route: &Route, method: &Method, headers: &HeaderMap) -> Reader {
     }
 }
 
+/// What the path of an agent request names.
+struct Named {
+    session: Option<PublicSessionId>,
+    provider: Option<ProviderName>,
+}
+
 fn to_agent<B>(
     agent: Arc<Agent>,
     app: &Arc<App>,
-    (endpoint, session): (Endpoint, Option<PublicSessionId>),
+    (endpoint, named): (Endpoint, Named),
     query: String,
     parts: Parts,
     body: B,
@@ -381,7 +390,8 @@ where
             body,
             origin,
             navigation,
-            session,
+            session: named.session,
+            provider: named.provider,
         };
         // a task of its own: it runs to its end, and is counted, even if the client hangs up
         let shared = Arc::clone(&exchange.snapshot.shared);

@@ -9,7 +9,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use coatroom_core::config::{Application, Route, RouteTarget, StoreSettings, Upstreams};
+use coatroom_core::config::{Application, ProviderName, Route, RouteTarget, StoreSettings, Upstreams};
 use coatroom_core::error::Error;
 use coatroom_core::flow::{
     AnchorMemo, KnownSession, Lookup, Outcome, ProxyHandler, Refresh, Refreshed, SignedIn, StoredSession,
@@ -34,6 +34,7 @@ use crate::provider::{Health, Provider, SetupError};
 use crate::rate::{self, RateLimits};
 use crate::service::TokenHandlerLayer;
 use crate::session_end::SessionEnds;
+use crate::several;
 use crate::snapshot;
 use crate::store::{Guarded, SessionStore, StoreError, StoreHealth, Stores};
 use crate::stored::{self, Coalesced, LookUpName, Unfinished};
@@ -88,6 +89,8 @@ pub(crate) struct App {
     /// Its position among the applications.
     pub(crate) index: usize,
     pub(crate) role: Role,
+    /// One agent for each provider; none where this process only forwards.
+    pub(crate) agents: Vec<Arc<Agent>>,
     pub(crate) rate_limits: RateLimits,
     /// Where its sessions, or what is known of ended ones, are kept beside cookies.
     pub(crate) store: Option<Arc<dyn SessionStore>>,
@@ -97,7 +100,7 @@ pub(crate) struct App {
 
 /// What this process does for an application.
 pub(crate) enum Role {
-    /// Everything.
+    /// Everything; this agent is the default provider's.
     Agent(Arc<Agent>),
     /// Forwards API calls, and that is all.
     Proxy(Box<ProxyHandler>),
@@ -173,13 +176,14 @@ impl TokenHandler {
         TokenHandlerLayer::new(self.clone())
     }
 
-    /// How each application's provider is doing, by application id. Asking also makes one that is
+    /// How each application's provider is doing, by application id; of several each one, by id and name
+    /// as in `shop/corp`. Asking also makes one that is
     /// not ready be tried again, in the background and within its back-off.
     pub fn health(&self) -> Vec<(String, Health)> {
         self.try_providers(|_, _| {});
         self.current()
             .agents()
-            .map(|agent| (agent.id().to_owned(), agent.provider.health()))
+            .map(|agent| (agent.label(), agent.provider.health()))
             .collect()
     }
 
@@ -200,7 +204,7 @@ impl TokenHandler {
             let agent = Arc::clone(agent);
             current.control.spawn(async move {
                 if let Err(error) = agent.provider.snapshot().await {
-                    failed(agent.id(), &error);
+                    failed(&agent.label(), &error);
                 }
             });
         }
@@ -326,7 +330,6 @@ impl Shared {
             });
             RateLimits::new(application, known.map(|app| &app.rate_limits))
         };
-        let known = |application: &Application| before.and_then(|before| before.agent(application));
         let store_of = |application: &Application| {
             let settings = application.session.storage.settings();
             settings.map(|settings| stores.open(settings)).transpose()
@@ -339,12 +342,12 @@ impl Shared {
                 let apps = applications.map(|(index, application)| {
                     let rate_limits = rate_limits(&application);
                     let store = store_of(&application)?;
-                    let handler = Handler::new(application.clone(), keys.clone())?;
-                    let handler = handler.with_memory_keys(memory_keys.clone());
-                    let agent = Agent::new(index, handler, known(&application), &clock)?;
+                    let agents = several::agents(index, &application, &keys, &memory_keys, before, &clock)?;
+                    let default = several::default_of(&application, &agents)?;
                     Ok(Arc::new(App {
                         index,
-                        role: Role::Agent(Arc::new(agent)),
+                        role: Role::Agent(default),
+                        agents,
                         rate_limits,
                         store,
                         look_ups: Arc::default(),
@@ -363,6 +366,7 @@ impl Shared {
                     Ok(Arc::new(App {
                         index,
                         role: Role::Proxy(Box::new(handler)),
+                        agents: Vec::new(),
                         rate_limits,
                         store,
                         look_ups: Arc::default(),
@@ -404,21 +408,20 @@ impl Shared {
     }
 
     fn agents(&self) -> impl Iterator<Item = &Arc<Agent>> {
-        self.apps.iter().filter_map(|app| match &app.role {
-            Role::Agent(agent) => Some(agent),
-            Role::Proxy(_) => None,
-        })
+        self.apps.iter().flat_map(|app| &app.agents)
     }
 
-    fn agent(&self, application: &Application) -> Option<&Agent> {
-        let same = |agent: &&Arc<Agent>| agent.handler.application().id == application.id;
-        self.agents().find(same).map(Arc::as_ref)
+    /// The agent of an application for the provider of this name.
+    pub(crate) fn agent(&self, application: &Application, provider: Option<&ProviderName>) -> Option<&Agent> {
+        let same = |app: &&Arc<App>| app.application().id == application.id;
+        let app = self.apps.iter().find(same)?;
+        app.agent_of(provider).map(Arc::as_ref)
     }
 }
 
 impl Agent {
     /// An agent that takes over what the one before it knows.
-    fn new(
+    pub(crate) fn new(
         index: usize,
         handler: Handler,
         known: Option<&Self>,

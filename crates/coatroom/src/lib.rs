@@ -107,6 +107,7 @@ mod respond;
 mod service;
 pub mod session_end;
 mod sessions;
+mod several;
 mod sign_in;
 mod snapshot;
 pub mod static_files;

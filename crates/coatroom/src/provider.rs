@@ -715,6 +715,7 @@ mod tests {
 
     fn configured(issuer: &str) -> config::Provider {
         config::Provider {
+            name: None,
             issuer: issuer.to_owned(),
             client_id: "shop".to_owned(),
             client_auth: config::ClientAuth::Secret(

@@ -162,6 +162,8 @@ async fn answer(shared: &Arc<Shared>, app: &App, lookup: &Lookup) -> Result<Know
         return Ok(lookup.answered_by_marks(&times, shared.clock.now()));
     };
     let record = store.load(key).await?;
+    // of a provider that is not configured any more it is as good as gone
+    let record = record.filter(|record| app.has_provider_of(lookup, record));
     let now = shared.clock.now();
     let known = app.know(lookup, record.as_ref(), now);
     if let Some(clocks) = known.clocks() {
@@ -171,10 +173,10 @@ async fn answer(shared: &Arc<Shared>, app: &App, lookup: &Lookup) -> Result<Know
             .extend(clocks.session.0, clocks.ends_at, clocks.idle_ends_at);
     }
     // by the record and not by what the caller knew: another replica may have renewed it since
-    let (true, Role::Agent(agent)) = (known.wants_tokens(lookup, now), &app.role) else {
+    if !known.wants_tokens(lookup, now) {
         return Ok(known);
-    };
-    let Some(stored) = record.and_then(|record| agent.handler.stored(lookup, &record)) else {
+    }
+    let Some((agent, stored)) = record.and_then(|record| app.agent_of_record(lookup, &record)) else {
         return Ok(known);
     };
     let newest = renew(shared, agent, store, stored).await?;
@@ -212,11 +214,11 @@ async fn chores(shared: &Arc<Shared>, app: &App, chore: &Chore) -> Result<(), Er
     }
     // each core of each replica comes here: who comes late finds a record that is not due any more
     if chore.renew
-        && let Role::Agent(agent) = &app.role
+        && !app.agents.is_empty()
         && let Some(record) = store.load(key).await?
         && let now = shared.clock.now()
         && app.know(&chore.lookup, Some(&record), now).nears_its_end(now)
-        && let Some(stored) = agent.handler.stored(&chore.lookup, &record)
+        && let Some((agent, stored)) = app.agent_of_record(&chore.lookup, &record)
     {
         renew(shared, agent, store, stored).await?;
     }
@@ -324,7 +326,7 @@ async fn identify(
     let Some(record) = readable(store.load(key).await)? else {
         return Ok(Vec::new());
     };
-    let Some(found) = agent.handler.stored(lookup, &record) else {
+    let Some(found) = agent.handler.stored_anywhere(lookup, &record) else {
         return Ok(Vec::new());
     };
     *session = Some(found.session_id());
@@ -376,7 +378,12 @@ async fn renewed_since(
 }
 
 /// Tries until all of it is written, for ten minutes: nobody waits for it.
-async fn keep_trying(shared: &Shared, agent: &Agent, store: &dyn SessionStore, mut left: Vec<StoreWrite>) {
+async fn keep_trying(
+    shared: &Shared,
+    agent: &Arc<Agent>,
+    store: &dyn SessionStore,
+    mut left: Vec<StoreWrite>,
+) {
     for _ in 0..TRIES {
         tokio::time::sleep(BETWEEN_TRIES).await;
         let mut still = Vec::new();

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use coatroom_core::config::{Application, SessionStorage};
+use coatroom_core::config::{Application, ProviderName, SessionStorage};
 use coatroom_core::error::Error;
 use coatroom_core::flow::ProviderLogout;
 use coatroom_core::handler::Handler;
@@ -22,16 +22,19 @@ use crate::stored::end_record;
 
 /// The sessions of one application in its store.
 pub struct StoredSessions {
-    handler: Handler,
+    /// One for each provider.
+    handlers: Vec<Handler>,
     store: Arc<dyn SessionStore>,
 }
 
 /// Which of them. Personal data: no `Debug`.
 #[derive(Clone, Copy)]
 pub enum Whose<'a> {
-    /// Those of a user of the application's provider: `sub` of the ID token.
+    /// Those of a user of the application's provider: `sub` of the ID token. Where it has several, the name
+    /// of one may stand in front, as in `corp/alice`, and else those of each are meant.
     User(&'a str),
-    /// Those that belong to a session at the provider: `sid` of the ID token.
+    /// Those that belong to a session at the provider: `sid` of the ID token, with a name in front as
+    /// above.
     ProviderSession(&'a str),
     /// One, by its public id.
     Session(PublicSessionId),
@@ -62,8 +65,20 @@ impl StoredSessions {
         keys: Arc<KeyRing>,
         store: Arc<dyn SessionStore>,
     ) -> Result<Self, StoredSessionsError> {
-        let handler = Handler::new(application, keys).map_err(StoredSessionsError::Application)?;
-        Ok(Self { handler, store })
+        let names: Vec<_> = application
+            .providers
+            .iter()
+            .filter_map(|known| known.name.clone())
+            .collect();
+        let handlers = match names.is_empty() {
+            true => vec![Handler::new(application, keys).map_err(StoredSessionsError::Application)?],
+            false => names
+                .iter()
+                .map(|name| Handler::for_provider(Arc::clone(&application), name, Arc::clone(&keys)))
+                .collect::<Result<_, _>>()
+                .map_err(StoredSessionsError::Application)?,
+        };
+        Ok(Self { handlers, store })
     }
 
     /// The living sessions; one that these keys do not open is not among them.
@@ -73,12 +88,38 @@ impl StoredSessions {
     pub async fn list(&self, whose: Whose<'_>) -> Result<Vec<SessionMetadata>, StoredSessionsError> {
         self.in_records()?;
         let indexes = match whose {
-            Whose::User(sub) => self.handler.user_logout(sub, NEVER).indexes(),
-            Whose::ProviderSession(sid) => self.handler.sid_logout(sid, NEVER).indexes(),
-            Whose::Session(id) => vec![self.handler.public_id_index(id)],
+            Whose::Session(id) => vec![self.any().public_id_index(id)],
+            whose => {
+                let named = self.named(whose, NEVER);
+                named.iter().flat_map(ProviderLogout::indexes).collect()
+            }
         };
-        let found = find(&self.handler, &*self.store, &indexes).await?;
+        let found = find(self.any(), &*self.store, &indexes).await?;
         Ok(found.into_iter().map(|(_, metadata)| metadata).collect())
+    }
+
+    /// What opens an application's records is the same for all its providers.
+    fn any(&self) -> &Handler {
+        self.handlers.first().expect("an agent has a provider")
+    }
+
+    /// What ends the sessions that an operator names: at one provider, or at each.
+    fn named(&self, whose: Whose<'_>, at: UnixTime) -> Vec<ProviderLogout> {
+        let (Whose::User(name) | Whose::ProviderSession(name)) = whose else {
+            return Vec::new();
+        };
+        let in_front = name.split_once('/').and_then(|(provider, rest)| {
+            let is_it = |own: &ProviderName| own.as_str() == provider;
+            let mut handlers = self.handlers.iter();
+            let handler = handlers.find(|handler| handler.provider().name.as_ref().is_some_and(is_it))?;
+            Some((std::slice::from_ref(handler), rest))
+        });
+        let (handlers, name) = in_front.unwrap_or((&self.handlers, name));
+        let logouts = handlers.iter().map(|handler| match whose {
+            Whose::ProviderSession(_) => handler.sid_logout(name, at),
+            Whose::User(_) | Whose::Session(_) => handler.user_logout(name, at),
+        });
+        logouts.collect()
     }
 
     /// Ends what began until `now`, and tells every replica. Answers what was in the store; of sessions
@@ -93,14 +134,23 @@ impl StoredSessions {
         now: UnixTime,
     ) -> Result<Vec<SessionMetadata>, StoredSessionsError> {
         match whose {
-            Whose::User(sub) => self.end_all(&self.handler.user_logout(sub, now)).await,
-            Whose::ProviderSession(sid) => self.end_all(&self.handler.sid_logout(sid, now)).await,
             Whose::Session(id) => self.end_one(id).await,
+            whose => {
+                let mut ended: Vec<SessionMetadata> = Vec::new();
+                for logout in self.named(whose, now) {
+                    for session in self.end_all(&logout).await? {
+                        if ended.iter().all(|known| known.id != session.id) {
+                            ended.push(session);
+                        }
+                    }
+                }
+                Ok(ended)
+            }
         }
     }
 
     async fn end_all(&self, logout: &ProviderLogout) -> Result<Vec<SessionMetadata>, StoredSessionsError> {
-        let metadata = |key: &_, record: &_| self.handler.metadata(key, record);
+        let metadata = |key: &_, record: &_| self.any().metadata(key, record);
         let kept = Kept {
             store: &*self.store,
             metadata: &metadata,
@@ -113,8 +163,8 @@ impl StoredSessions {
 
     async fn end_one(&self, id: PublicSessionId) -> Result<Vec<SessionMetadata>, StoredSessionsError> {
         self.in_records()?;
-        let indexes = [self.handler.public_id_index(id)];
-        let found = find(&self.handler, &*self.store, &indexes).await?;
+        let indexes = [self.any().public_id_index(id)];
+        let found = find(self.any(), &*self.store, &indexes).await?;
         // nothing lives on them in this process; those that serve hear of it
         let ends = SessionEnds::new();
         for (key, metadata) in &found {
@@ -124,7 +174,7 @@ impl StoredSessions {
     }
 
     fn in_records(&self) -> Result<(), StoredSessionsError> {
-        match &self.handler.application().session.storage {
+        match &self.any().application().session.storage {
             SessionStorage::Store(_) => Ok(()),
             SessionStorage::Cookie | SessionStorage::CookieWithRevocations(_) => {
                 Err(StoredSessionsError::InCookies)

@@ -1,8 +1,9 @@
 //! The clocks of one application: how long anything lasts.
 
 use std::fmt;
+use std::time::Duration;
 
-use coatroom_core::config::Application;
+use coatroom_core::config::{Application, Provider};
 use coatroom_core::session::TRANSACTION_LIFE;
 
 use super::table::table;
@@ -11,8 +12,12 @@ use crate::config::shown;
 /// What ends, and when.
 pub(super) fn clocks(out: &mut String, application: &Application) -> fmt::Result {
     let session = &application.session;
-    let Some(provider) = &application.provider else {
+    if application.providers.is_empty() {
         return Ok(());
+    }
+    let longest = |length: fn(&Provider) -> Duration| {
+        let lengths = application.providers.iter().map(|provider| length(provider));
+        shown(lengths.max().unwrap_or_default())
     };
     let default_life = shown(session.default_token_life);
     let access_token = match session.storage.is_stateful() {
@@ -56,12 +61,12 @@ pub(super) fn clocks(out: &mut String, application: &Application) -> fmt::Result
         ),
         (
             "provider call",
-            shown(provider.timeout),
+            longest(|provider| provider.timeout),
             "a call that takes longer fails, which ends no session".to_owned(),
         ),
         (
             "clock skew",
-            shown(provider.leeway),
+            longest(|provider| provider.leeway),
             "so much may the provider's clock differ".to_owned(),
         ),
     ];

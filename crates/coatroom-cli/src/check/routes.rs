@@ -262,6 +262,14 @@ fn sources(added: &[(String, Vec<String>)]) -> String {
     directives.join("; ")
 }
 
+/// What is behind the path of an endpoint that each of several providers has its own of.
+fn named(endpoint: Endpoint, application: &Application) -> &'static str {
+    match endpoint.is_of_one_provider() && application.names_providers() {
+        true => "/{provider}",
+        false => "",
+    }
+}
+
 /// Every endpoint of the agent.
 pub(super) fn agent(out: &mut String, application: &Application) -> fmt::Result {
     if application.provider.is_none() {
@@ -272,7 +280,12 @@ pub(super) fn agent(out: &mut String, application: &Application) -> fmt::Result 
         .filter(|endpoint| endpoint.is_served_by(application));
     let rows = served.map(|endpoint| {
         [
-            format!("{}/{}", application.base_path, endpoint.path()),
+            format!(
+                "{}/{}{}",
+                application.base_path,
+                endpoint.path(),
+                named(endpoint, application)
+            ),
             endpoint.method().to_string(),
             guard(Class::of(&Resolved::Agent(endpoint))).to_owned(),
         ]

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use coatroom_core::assurance::DemandsConfig;
 use coatroom_core::config::{
     AgentLimitsConfig, Application, ApplicationConfig, ClientCredentialsConfig, ExchangeConfig, FilesConfig,
-    HabitsConfig, HstsConfig, IntrospectionConfig, Preset, Problem, ProviderConfig, RateLimitConfig, RouteConfig,
-    RouteLimitConfig, RouteTargetConfig, SessionConfig, TokenConfig, defaults, policy_weaknesses,
+    HabitsConfig, HstsConfig, IntrospectionConfig, Preset, Problem, ProviderConfig, RateLimitConfig,
+    RouteConfig, RouteLimitConfig, RouteTargetConfig, SessionConfig, TokenConfig, defaults,
+    policy_weaknesses,
 };
 use coatroom_core::secret::Secret;
 
@@ -58,10 +59,24 @@ pub(crate) fn application(
             "write https addresses, and remove `danger_insecure_http: true`".to_owned(),
         );
     }
+    let several = app.providers.map(|Named(providers)| {
+        let one = |(name, written): (String, schema::Provider)| {
+            let config = provider(written, &at(&["providers", &name]), folder, findings);
+            (name, config)
+        };
+        providers.into_iter().map(one).collect::<Vec<_>>()
+    });
     let provider = match (app.provider, role) {
         (Some(written), Some(Role::Agent) | None) => {
             Some(provider(written, &at(&["provider"]), folder, findings))
         }
+        (None, Some(Role::Proxy)) if several.is_some() => {
+            let message = "with a proxy's key nobody can sign in here: there is no use for providers";
+            let hint = "remove `providers`".to_owned();
+            findings.error(at(&["providers"]), message.to_owned(), hint);
+            None
+        }
+        (None, _) if several.is_some() => None,
         (None, Some(Role::Proxy)) => None,
         // without keys nobody knows whether it needs one
         (None, None) => return None,
@@ -122,6 +137,8 @@ pub(crate) fn application(
         base_path: app.base_path,
         login_callback: app.login.callback,
         provider,
+        providers: several,
+        default_provider: app.default_provider,
         session,
         csrf_header: app.csrf_header,
         compatibility: compatibility.map(str::to_owned),
@@ -171,11 +188,16 @@ fn as_written(at: &[String]) -> Vec<String> {
             *name = "parameters".to_owned();
         }
     }
-    if let Some(second) = path.get(1).and_then(|name| name.strip_prefix("logout_"))
-        && ["endpoint", "return_parameter"].contains(&second)
+    // below `provider`, or below a name of `providers`
+    let position = match path.first().map(String::as_str) {
+        Some("providers") => 2,
+        _ => 1,
+    };
+    if let Some(setting) = path.get(position).and_then(|name| name.strip_prefix("logout_"))
+        && ["endpoint", "return_parameter"].contains(&setting)
     {
-        let name = second.to_owned();
-        path.splice(1..2, ["logout".to_owned(), name]);
+        let name = setting.to_owned();
+        path.splice(position..=position, ["logout".to_owned(), name]);
     }
     if let Some(first) = path.first()
         && first == "login_callback"
@@ -200,6 +222,7 @@ fn provider(
         response_mode: written.response_mode,
         claims: written.claims,
         resource: written.resource,
+        require_iss: written.require_iss,
     };
     let authorization = authorization::config(authorization, at, folder, findings);
     let secret = written.client_secret.as_ref();

@@ -106,6 +106,7 @@ pub(crate) struct Written {
     pub(crate) response_mode: Option<ResponseMode>,
     pub(crate) claims: Option<Claims>,
     pub(crate) resource: Vec<String>,
+    pub(crate) require_iss: bool,
 }
 
 /// The settings, the key fetched. `at` is the provider's place.
@@ -137,6 +138,7 @@ pub(crate) fn config(
         response_mode: written.response_mode.map(|mode| mode.as_str().to_owned()),
         claims: written.claims.map(|Claims(claims)| claims),
         resource: written.resource,
+        require_iss: written.require_iss,
     }
 }
 

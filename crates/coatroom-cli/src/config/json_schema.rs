@@ -594,6 +594,10 @@ apps:
                 Value::from(provider.logout_token_without_exp),
             ),
             (
+                "/$defs/Provider/properties/require_iss",
+                Value::from(provider.authorization.require_iss),
+            ),
+            (
                 "/$defs/Provider/properties/allowed_tenants",
                 serde_json::json!([]),
             ),

@@ -130,6 +130,14 @@ fn find(schema: &Value, root: &Node, variable: &str) -> Result<Vec<String>, Wron
             at = at.get("additionalProperties").unwrap_or(&Value::Null);
             continue;
         }
+        if let [apps, id, providers] = path.as_slice()
+            && (apps.as_str(), providers.as_str()) == ("apps", "providers")
+        {
+            let provider = provider(root, id, name)?;
+            path.push(provider);
+            at = at.get("additionalProperties").unwrap_or(&Value::Null);
+            continue;
+        }
         let Some(known) = section(schema, at) else {
             let setting = name_of(&path);
             return Err(if is_mapping(schema, at) {
@@ -224,6 +232,31 @@ fn application(root: &Node, name: &str, variable: &str) -> Result<String, Wrong>
         (None, None) => "an application is added in the file, below `apps:`".to_owned(),
     };
     Err(wrong("the file has no application of this name", hint))
+}
+
+/// The name of a provider that the application in the file has; `-` is written `_`, which no name has.
+fn provider(root: &Node, id: &str, name: &str) -> Result<String, Wrong> {
+    let app = root.entry("apps").and_then(|apps| apps.value.entry(id));
+    let providers = app.and_then(|app| app.value.entry("providers"));
+    let names: Vec<&str> = match providers.map(|providers| &providers.value.kind) {
+        Some(Kind::Mapping(providers)) => providers.iter().map(|provider| provider.key.as_str()).collect(),
+        Some(Kind::Null | Kind::Scalar { .. } | Kind::Sequence(_)) | None => Vec::new(),
+    };
+    let written = |provider: &str| provider.to_ascii_uppercase().replace('-', "_");
+    if let Some(provider) = names.iter().find(|provider| written(provider) == name) {
+        return Ok((*provider).to_owned());
+    }
+    let hint = match names.as_slice() {
+        [] => "a provider is added in the file, below `providers:`".to_owned(),
+        names => format!(
+            "the file has {}; a new provider is added in the file",
+            super::shape::list(names)
+        ),
+    };
+    Err(wrong(
+        "the application in the file has no provider of this name",
+        hint,
+    ))
 }
 
 /// The nearest name with the `rest` behind it, or all that there are.
@@ -609,6 +642,41 @@ apps:
             })
             .collect();
         assert_eq!(ids, ["shop", "two"]);
+    }
+
+    #[test]
+    fn one_of_several_providers_is_named_as_in_the_file() {
+        let schema = super::super::json_schema::schema();
+        let source = "apps: {shop: {providers: {corp: {issuer: a}, my-google: {issuer: b}}}, two: {}}";
+        let root = document::parse(source).unwrap_or_else(|error| panic!("{}", error.message));
+        for (name, outcome) in [
+            (
+                "SHOP__PROVIDERS__CORP__ISSUER",
+                Ok("apps.shop.providers.corp.issuer"),
+            ),
+            (
+                "SHOP__PROVIDERS__MY_GOOGLE__DPOP__ALGORITHM",
+                Ok("apps.shop.providers.my-google.dpop.algorithm"),
+            ),
+            ("SHOP__DEFAULT_PROVIDER", Ok("apps.shop.default_provider")),
+            (
+                "SHOP__PROVIDERS__GOOGLE__ISSUER",
+                Err("the application in the file has no provider of this name"),
+            ),
+            (
+                "TWO__PROVIDERS__CORP__ISSUER",
+                Err("the application in the file has no provider of this name"),
+            ),
+            (
+                "SHOP__PROVIDERS__CORP",
+                Err("this is a section: a variable sets one value in it"),
+            ),
+        ] {
+            let found = find(&schema, &root, &format!("{PREFIX}APPS__{name}"));
+            let found = found.map(|path| path.join(".")).map_err(|wrong| wrong.message);
+            let outcome = outcome.map(str::to_owned).map_err(str::to_owned);
+            assert_eq!(found, outcome, "{name}");
+        }
     }
 
     #[test]

@@ -118,7 +118,7 @@ fn sections() -> Vec<Section> {
         section(
             "Provider",
             "Provider",
-            "Below an application's `provider`.",
+            "Below an application's `provider`, or below each name of its `providers`.",
             "provider.",
             "provider-",
             keys_of::<Provider>(),

@@ -145,6 +145,17 @@ pub(crate) struct App {
     pub(crate) login: Login,
     /// The OpenID Provider. Only an instance with a proxy's keys has none.
     pub(crate) provider: Option<Provider>,
+    /// Several of them by name, in place of `provider`: each sign-in says which it is at, and each has a
+    /// redirect URI of its own. A name is 1 to 32 of `a-z`, `0-9` and `-`.
+    #[schemars(extend(
+        "minProperties" = 1,
+        "maxProperties" = 16,
+        "propertyNames" = {"pattern": "^[a-z0-9][a-z0-9-]{0,31}$"}
+    ))]
+    pub(crate) providers: Option<Named<Provider>>,
+    /// Which of `providers` is meant where a sign-in does not say. Default: the first.
+    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9-]{0,31}$"))]
+    pub(crate) default_provider: Option<String>,
     /// The session's limits and claims.
     #[serde(default)]
     pub(crate) session: Session,
@@ -304,6 +315,11 @@ pub(crate) struct Provider {
     #[serde(default)]
     #[schemars(extend("items" = {"type": "string", "pattern": r"^[A-Za-z][A-Za-z0-9+.-]*:[^#\s]*$"}))]
     pub(crate) resource: Vec<String>,
+    /// Refuses an authorization response without `iss` (RFC 9207), and begins no sign-in while the metadata
+    /// do not say that it will be there. Needed where several providers return to one page of the SPA,
+    /// unless `response_mode` is `jwt`.
+    #[serde(default)]
+    pub(crate) require_iss: bool,
     /// A profile of FAPI 2.0: fills in what it wants, and refuses what contradicts it. Default: none.
     pub(crate) profile: Option<ProfileSetting>,
     /// The private keys that ID tokens are encrypted to (RFC 7516), in PEM (PKCS#8): P-256, or RSA with

@@ -373,8 +373,15 @@ fn claims(member: &Member<'_>, asked: &Asked<'_>) -> Option<Verdict> {
     }
 }
 
-fn iss(member: &Member<'_>, _: &Asked<'_>) -> Option<Verdict> {
+fn iss(member: &Member<'_>, asked: &Asked<'_>) -> Option<Verdict> {
+    let authorization = &asked.provider.authorization;
+    let is_wanted = authorization.require_iss && !authorization.response_mode.is_signed();
     match member.is_true() {
+        false if is_wanted => failed(
+            "not offered, and `require_iss` begins no sign-in without it",
+            "have the provider sign its answers, `response_mode: jwt`, or have it return to the agent: remove \
+             `login.callback` and `require_iss`",
+        ),
         true => good("every answer names its issuer, and one that does not is refused (RFC 9207)"),
         false => good("not offered; an answer that names another issuer is refused all the same"),
     }

@@ -18,13 +18,23 @@ use super::{
 };
 
 /// Examines it.
-pub(super) async fn examine(sheet: Sheet, application: &Application, keys: &Keys) {
-    look_at(&sheet, application, keys).await;
+pub(super) async fn examine(
+    sheet: Sheet,
+    application: &Application,
+    provider: &Arc<coatroom_core::config::Provider>,
+    keys: &Keys,
+) {
+    look_at(&sheet, application, provider, keys).await;
     sheet.done();
 }
 
-async fn look_at(sheet: &Sheet, application: &Application, keys: &Keys) {
-    let (Some(provider), Keys::Agent(ring)) = (&application.provider, keys) else {
+async fn look_at(
+    sheet: &Sheet,
+    application: &Application,
+    provider: &Arc<coatroom_core::config::Provider>,
+    keys: &Keys,
+) {
+    let Keys::Agent(ring) = keys else {
         return;
     };
     let named = plain::endpoints(provider);
@@ -99,10 +109,22 @@ async fn look_at(sheet: &Sheet, application: &Application, keys: &Keys) {
             return;
         }
     };
-    match Handler::new(Arc::new(application.clone()), ring.clone()) {
+    let application = Arc::new(application.clone());
+    let is_default = application
+        .provider
+        .as_ref()
+        .is_some_and(|default| default.name == provider.name);
+    let handler = match &provider.name {
+        None => Handler::new(application, ring.clone()),
+        Some(name) => Handler::for_provider(application, name, ring.clone()),
+    };
+    match handler {
         Ok(handler) => {
             client::examine(sheet, &client, &handler, &snapshot, provider).await;
-            client_credentials::examine(sheet, &client, &handler, &snapshot).await;
+            // routes' own tokens are the default provider's
+            if is_default {
+                client_credentials::examine(sheet, &client, &handler, &snapshot).await;
+            }
         }
         Err(error) => sheet.failed("client", error.to_string(), "see `coatroom check`"),
     }

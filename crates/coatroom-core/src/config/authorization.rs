@@ -27,6 +27,8 @@ pub struct AuthorizationConfig {
     pub claims: Option<Value>,
     /// The `resource` parameter: absolute URIs without a fragment.
     pub resource: Vec<String>,
+    /// Refuses an answer without `iss` (RFC 9207), whatever the metadata say; default no.
+    pub require_iss: bool,
 }
 
 /// The key that signs authorization requests, as written.
@@ -56,6 +58,8 @@ pub struct Authorization {
     /// Those of them that the session's own token is for, where routes' tokens are for others and calls
     /// carry both: a provider that is not told may make it good for all (RFC 8707 §2.2).
     pub own_resource: Vec<String>,
+    /// Whether an answer without `iss` is refused, whatever the metadata say.
+    pub require_iss: bool,
 }
 
 /// Whether authorization requests are pushed (RFC 9126).
@@ -157,6 +161,7 @@ pub(super) fn check_authorization(written: &AuthorizationConfig, problems: &mut 
         resource: check_resource(&written.resource, problems),
         // known once the routes are
         own_resource: Vec::new(),
+        require_iss: written.require_iss,
     }
 }
 

@@ -22,8 +22,8 @@ use super::introspection::check_introspections;
 use super::limits::check_agent_limits;
 use super::plain;
 use super::preset;
-use super::provider::check_provider;
 use super::routes::{check_proved, check_routes};
+use super::several::{self, at_provider, check_mix_up, check_providers};
 use super::{
     AppId, Application, ApplicationConfig, Callback, Problem, SessionConfig, SessionLimits, SessionStorage,
     StoreKind, defaults, is_loopback,
@@ -62,20 +62,23 @@ impl ApplicationConfig {
         );
         let hsts = Hsts::check(&self.hsts, url.as_ref().map(|(url, _)| url), &mut problems);
         let rate_limits = check_agent_limits(&self.rate_limits, &mut problems);
-        let is_proxy = self.provider.is_none();
-        let mut provider = self
-            .provider
-            .and_then(|provider| check_provider(provider, &mut problems));
+        let is_proxy = self.provider.is_none() && self.providers.is_none();
+        let written_providers = several::Written {
+            provider: self.provider,
+            providers: self.providers,
+            default_provider: self.default_provider,
+        };
+        let (mut providers, default) = check_providers(written_providers, &mut problems);
         if is_proxy {
             check_proxy(&self.session, self.login_callback.as_deref(), &mut problems);
         }
         let mut written_session = self.session;
-        if let Some(provider) = &mut provider {
+        for provider in &mut providers {
             preset::fill_session(provider, &mut written_session);
         }
         let session = check_session(written_session, &mut problems);
         let mut written_routes = self.routes;
-        if let Some(provider) = &provider {
+        for provider in &providers {
             bind_routes(&mut written_routes, provider, &mut problems);
             if provider.plain.is_some() {
                 plain::check_demands(&written_routes, &mut problems);
@@ -90,13 +93,16 @@ impl ApplicationConfig {
         let mut routes = check_routes(written_routes, own, base_path.as_deref(), insecure, &mut problems);
         let who = if is_proxy { Who::Nobody } else { Who::Client };
         let (client_grants, tokens) = check_client_credentials(tokens, &mut routes, who, &mut problems);
-        if provider.as_ref().is_some_and(|provider| provider.dpop.is_some()) {
+        if providers.iter().any(|provider| provider.dpop.is_some()) {
             check_proved(&paths, &routes, &mut problems);
         }
-        let tokens = check_introspections(tokens, &mut routes, provider.as_ref(), &mut problems);
+        let tokens = check_introspections(tokens, &mut routes, &providers, &mut problems);
         let apis = check_tokens(tokens, &mut routes, &mut problems);
-        if let Some(provider) = &mut provider {
-            ask_for(&apis, &routes, provider, &mut problems);
+        for provider in &mut providers {
+            let name = provider.name.clone();
+            at_provider(name.as_ref(), &mut problems, |problems| {
+                ask_for(&apis, &routes, provider, problems);
+            });
         }
         if let (Some(app_url), Some((_, own)), Some(base_path)) = (&app_url, &url, &base_path) {
             check_home(app_url, own, base_path, &routes, &mut problems);
@@ -108,12 +114,18 @@ impl ApplicationConfig {
             }
             (Some(_), ..) => None,
         };
-        if let (Some(provider), Some(callback)) = (&provider, &callback) {
-            check_response_mode(provider.authorization.response_mode, callback, &mut problems);
+        if let Some(callback) = &callback {
+            for provider in &providers {
+                at_provider(provider.name.as_ref(), &mut problems, |problems| {
+                    check_response_mode(provider.authorization.response_mode, callback, problems);
+                });
+            }
+            check_mix_up(&providers, callback, &mut problems);
         }
         if !problems.0.is_empty() {
             return Err(problems.0);
         }
+        let providers: Vec<_> = providers.into_iter().map(Arc::new).collect();
         // Each of these is there, or a problem was noted.
         let checked = (|| {
             Some(Application {
@@ -124,7 +136,11 @@ impl ApplicationConfig {
                 hosts,
                 base_path: base_path?,
                 callback: callback?,
-                provider: if is_proxy { None } else { Some(Arc::new(provider?)) },
+                provider: match is_proxy {
+                    true => None,
+                    false => Some(Arc::clone(providers.get(default)?)),
+                },
+                providers,
                 session,
                 csrf_header: csrf_header?,
                 compatibility,

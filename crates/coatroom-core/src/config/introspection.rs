@@ -86,7 +86,7 @@ impl Introspection {
 pub(super) fn check_introspections(
     written: Vec<(String, TokenConfig)>,
     routes: &mut [Route],
-    provider: Option<&Provider>,
+    providers: &[Provider],
     problems: &mut Problems,
 ) -> Vec<(String, TokenConfig)> {
     let mut others = Vec::new();
@@ -95,7 +95,7 @@ pub(super) fn check_introspections(
             others.push((path, token));
             continue;
         };
-        let checked = check_introspection(&path, introspection, provider, problems);
+        let checked = check_introspection(&path, introspection, providers, problems);
         let prefix = RoutePrefix::parse(&path).ok();
         // one that is not there is a problem already
         let route = routes
@@ -116,7 +116,7 @@ pub(super) fn check_introspections(
 fn check_introspection(
     path: &str,
     written: IntrospectionConfig,
-    provider: Option<&Provider>,
+    providers: &[Provider],
     problems: &mut Problems,
 ) -> Option<Introspection> {
     let at = ["routes", path, "token", "introspection"];
@@ -135,18 +135,24 @@ fn check_introspection(
             return None;
         }
     };
-    match provider {
-        None => problems.add(
+    match providers {
+        [] => problems.add(
             &at,
             "an instance that only forwards API calls asks no provider about their tokens",
             "remove `introspection`, and route such calls to the agent",
         ),
-        Some(provider) if response.replaces_the_token() && provider.dpop.is_some() => problems.add(
+        // the hot path knows no provider's name, and none is asked about another's token
+        [_, _, ..] => problems.add(
+            &at,
+            "with several `providers` a call does not tell whose token it carries, and none is asked about another's",
+            "remove `introspection`, or give such routes to an application with one `provider`",
+        ),
+        [provider] if response.replaces_the_token() && provider.dpop.is_some() => problems.add(
             &at,
             "with `dpop` access tokens are bound to a key, and an API would get another token without one",
             "token: {introspection: {response: json}}",
         ),
-        Some(provider) if response.replaces_the_token() && provider.certificate_bound_access_tokens => {
+        [provider] if response.replaces_the_token() && provider.certificate_bound_access_tokens => {
             problems.add(
                 &at,
                 "with `certificate_bound_access_tokens` tokens are bound to the certificate, and an API would get \
@@ -154,7 +160,7 @@ fn check_introspection(
                 "token: {introspection: {response: json}}",
             );
         }
-        Some(_) => {}
+        [_] => {}
     }
     match written.audience.as_deref() {
         Some(_) if response == IntrospectionResponse::Json => problems.add(
@@ -301,6 +307,21 @@ mod tests {
                 "files",
                 beside(|route| route.target = files("/a", "dist").target),
                 vec!["routes./a.token".to_owned()],
+            ),
+            (
+                "several providers",
+                {
+                    let config = with(responding("json"));
+                    let provider = config.provider.clone().expect("an agent");
+                    let mut other = provider.clone();
+                    "other".clone_into(&mut other.client_id);
+                    ApplicationConfig {
+                        provider: None,
+                        providers: Some(vec![("corp".to_owned(), provider), ("other".to_owned(), other)]),
+                        ..config
+                    }
+                },
+                vec![whole.to_owned()],
             ),
             (
                 "no agent",

@@ -121,6 +121,7 @@ pub(super) fn check_provider(mut written: ProviderConfig, problems: &mut Problem
     let id_token_decryption_keys = check_decryption_keys(&written.id_token_decryption_keys, problems);
     let userinfo = check_userinfo(written.userinfo.as_deref(), problems);
     Some(Provider {
+        name: None,
         habits,
         issuer: written.issuer,
         client_id: written.client_id,

@@ -32,6 +32,10 @@ pub struct ApplicationConfig {
     pub login_callback: Option<String>,
     /// The OpenID Provider; none for an instance that only forwards API calls.
     pub provider: Option<ProviderConfig>,
+    /// Several of them by name, in place of `provider`: who signs in chooses.
+    pub providers: Option<Vec<(String, ProviderConfig)>>,
+    /// Which of several is meant where nobody says; default: the first.
+    pub default_provider: Option<String>,
     /// The session's limits.
     pub session: SessionConfig,
     /// The custom header every `fetch` carries; default `token-handler-version`.
@@ -198,6 +202,8 @@ impl ApplicationConfig {
             base_path: None,
             login_callback: None,
             provider: None,
+            providers: None,
+            default_provider: None,
             session: SessionConfig::default(),
             csrf_header: None,
             compatibility: None,

@@ -26,7 +26,7 @@ use ::cookie::SameSite;
 use base64::Engine as _;
 use base64::engine::general_purpose::{NO_PAD, URL_SAFE_NO_PAD};
 
-use crate::config::{ApiCookie, AppId, Application, Callback, ResponseMode};
+use crate::config::{ApiCookie, AppId, Application, Callback, Provider, ResponseMode};
 use crate::error::Error;
 use crate::seal::{Purpose, digest8};
 
@@ -119,9 +119,16 @@ impl Cookies {
     /// # Errors
     /// As [`Cookies::new`].
     pub fn of(application: &Application) -> Result<Self, Error> {
+        Self::for_provider(application, application.provider.as_deref())
+    }
+
+    /// The same for sign-ins at one of several providers.
+    ///
+    /// # Errors
+    /// As [`Cookies::new`].
+    pub fn for_provider(application: &Application, provider: Option<&Provider>) -> Result<Self, Error> {
         let table = Self::new(&application.id, &application.base_path, &application.callback)?;
         let table = table.with_apis(&application.apis.cookies);
-        let provider = application.provider.as_ref();
         Ok(
             match provider.map(|provider| provider.authorization.response_mode) {
                 Some(ResponseMode::FormPost) => table.for_form_post(),

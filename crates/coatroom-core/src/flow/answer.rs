@@ -7,11 +7,12 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 
+use crate::config::ProviderName;
 use crate::error::Error;
 use crate::flow::{Lookup, StoredSession};
 use crate::oauth::revocation::TokenTypeHint;
 use crate::secret::Secret;
-use crate::session::SessionId;
+use crate::session::{ApiState, Session, SessionId, Tokens};
 use crate::store::{Mark, MarkKey, NewRecord, RecordKey};
 use crate::time::UnixTime;
 
@@ -109,12 +110,44 @@ pub struct Extended {
 pub struct Revocation {
     pub(crate) token: Secret,
     pub(crate) hint: TokenTypeHint,
+    pub(crate) issued_by: Option<ProviderName>,
 }
 
 impl Revocation {
     /// Whether it is a refresh token: then its newest successor has to go as well.
     pub fn is_refresh_token(&self) -> bool {
         self.hint == TokenTypeHint::RefreshToken
+    }
+
+    /// Which of several providers it is for: the one that issued the token.
+    pub fn issued_by(&self) -> Option<&ProviderName> {
+        self.issued_by.as_ref()
+    }
+}
+
+impl Session {
+    /// Everything of it that the provider should forget.
+    pub(crate) fn revocations(&self) -> Vec<Revocation> {
+        self.tokens.revocations()
+    }
+}
+
+impl Tokens {
+    /// The refresh token first: where the provider honours RFC 7009 §2.1 the rest goes with it.
+    pub(crate) fn revocations(&self) -> Vec<Revocation> {
+        let revocation = |token: &Secret, hint| Revocation {
+            token: token.clone(),
+            hint,
+            issued_by: self.issued_by.clone(),
+        };
+        let refresh = self.refresh_token.iter();
+        let refresh = refresh.map(|token| revocation(token, TokenTypeHint::RefreshToken));
+        let access = revocation(&self.access_token, TokenTypeHint::AccessToken);
+        let apis = self.apis.iter().filter_map(|token| match &token.state {
+            ApiState::Token(token) => Some(revocation(token, TokenTypeHint::AccessToken)),
+            ApiState::InBrowser | ApiState::Missing(_) => None,
+        });
+        refresh.chain([access]).chain(apis).collect()
     }
 }
 

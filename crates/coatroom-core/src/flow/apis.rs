@@ -350,6 +350,7 @@ mod tests {
             id_token: Secret::new("a.b.c"),
             scope: None,
             userinfo: None,
+            issued_by: None,
             apis: vec![
                 token(1, 100, ApiState::InBrowser),
                 token(2, 200, here("newer")),

@@ -47,10 +47,10 @@ impl Handler {
         let jar = self.jar(seen);
         let session = match self.visible(&jar, now).state {
             State::Live(session) => session,
-            State::Absent => {
+            State::Absent | State::Elsewhere(_) => {
                 return self.nobody(Error::Unauthorized("no session cookie that opens"), Vec::new());
             }
-            State::Ended { why, .. } => return self.nobody(why.into(), Vec::new()),
+            State::Ended { why, .. } => return self.nobody(why.into(), self.cleared_after(why, &jar)),
             State::Conflict => {
                 let error = Error::Unauthorized("the cookies show several sessions");
                 return self.nobody(error, self.cookies.clear_everything(&jar));
@@ -111,7 +111,7 @@ impl Handler {
         let needs_none = match &visible.state {
             // no page is told the `sid` of what is over; a store that is away cannot say that it is
             State::Ended { .. } | State::Absent => jar.view().is_some_and(|view| !view.is_unavailable()),
-            State::Live(_) | State::Conflict => false,
+            State::Live(_) | State::Elsewhere(_) | State::Conflict => false,
         };
         if !is_named && !needs_none {
             let error = Error::CsrfRejected("the link does not name the session by its `sid`");

@@ -22,16 +22,13 @@ use crate::flow::visible::State;
 use crate::flow::{AgentResponse, Effects, Refusal, Revocation, Seen, StoreWrite};
 use crate::handler::{Handler, MemoryKey};
 use crate::oauth::id_token::IdTokenFailure;
-use crate::oauth::revocation::TokenTypeHint;
 use crate::oauth::userinfo::Asked;
 use crate::oauth::{dpop, jwe, plain, token};
 use crate::return_to::ReturnTo;
 use crate::seal::Handle;
 use crate::secret::Secret;
 use crate::session::metadata::user_agent;
-use crate::session::{
-    Anchor, ApiState, Kept, LoginTransaction, Session, SessionId, TokenPlace, Tokens, encode,
-};
+use crate::session::{Anchor, Kept, LoginTransaction, Session, SessionId, TokenPlace, Tokens, encode};
 use crate::step::{Context, Step};
 use crate::store::RecordVersion;
 use crate::tombstones::Tombstones;
@@ -103,6 +100,7 @@ impl Handler {
         exchange: &CodeExchange,
         context: &mut Context<'_>,
     ) -> Result<Step<SignedIn>, Error> {
+        self.check_own(exchange.transaction.provider.as_ref())?;
         let (code, verifier) = (exchange.code.clone(), exchange.transaction.verifier.clone());
         let (redirect_uri, client) = (self.redirect_uri(), self.provider.clone());
         let request = move |context: &mut Context<'_>| {
@@ -149,6 +147,7 @@ impl Handler {
                 let id_token = jwe::id_token(id_token, &provider.id_token_decryption_keys)?;
                 let access_token = response.access_token.clone();
                 let provider_to_ask = provider.clone();
+                let issued_by = provider.name.clone();
                 let verifying = Verifying {
                     provider,
                     id_token: id_token.clone(),
@@ -165,7 +164,7 @@ impl Handler {
                         if answered_by.is_some() && answered_by.as_deref() != issuer {
                             return Err(Error::IssuerMismatch);
                         }
-                        let tokens = tokens(response, id_token, default_life, context.now);
+                        let tokens = tokens(response, id_token, default_life, issued_by, context.now);
                         let asking = Asked {
                             provider: provider_to_ask,
                             access_token: tokens.access_token.clone(),
@@ -292,6 +291,7 @@ impl Handler {
             .filter(|id| *id != session.id)
             .collect();
         if let State::Live(old)
+        | State::Elsewhere(old)
         | State::Ended {
             session: Some(old), ..
         } = visible.state
@@ -299,7 +299,7 @@ impl Handler {
         {
             // Some providers end everything of a user at this client with one refresh token, the
             // session that was just made included: for the same user only the access token goes.
-            let same_user = self.person_of(&old.tokens.id_token) == user;
+            let same_user = self.owns(&old.tokens) && self.person_of(&old.tokens.id_token) == user;
             let revocations = old.revocations().into_iter();
             effects
                 .revoke
@@ -504,33 +504,4 @@ fn worth_revoking(session: &Session, transaction: &LoginTransaction, error: &Err
     let all = session.revocations().into_iter();
     all.filter(|revocation| !spare || !revocation.is_refresh_token())
         .collect()
-}
-
-impl Session {
-    /// Everything of it that the provider should forget.
-    pub(crate) fn revocations(&self) -> Vec<Revocation> {
-        self.tokens.revocations()
-    }
-}
-
-impl Tokens {
-    /// The refresh token first: where the provider honours RFC 7009 §2.1 the rest goes with it.
-    pub(crate) fn revocations(&self) -> Vec<Revocation> {
-        let refresh = self.refresh_token.iter().map(|token| Revocation {
-            token: token.clone(),
-            hint: TokenTypeHint::RefreshToken,
-        });
-        let access = Revocation {
-            token: self.access_token.clone(),
-            hint: TokenTypeHint::AccessToken,
-        };
-        let apis = self.apis.iter().filter_map(|token| match &token.state {
-            ApiState::Token(token) => Some(Revocation {
-                token: token.clone(),
-                hint: TokenTypeHint::AccessToken,
-            }),
-            ApiState::InBrowser | ApiState::Missing(_) => None,
-        });
-        refresh.chain([access]).chain(apis).collect()
-    }
 }

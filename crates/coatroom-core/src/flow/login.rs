@@ -103,6 +103,7 @@ impl Handler {
     ) -> Result<Step<AgentResponse>, Refusal> {
         let (return_to, pairs) = input.take_return_to(None)?;
         let return_to = self.return_to(return_to.as_deref(), origin)?;
+        let pairs = self.without_provider(pairs);
         let requested = RequestedParameters::parse(pairs, &self.provider, Caller::Fetch)?;
         let jar = self.jar(seen);
         let beginning = Beginning {
@@ -195,7 +196,7 @@ impl Handler {
                             Vec::new(),
                         ))))
                     }
-                    State::Absent | State::Conflict | State::Ended { .. } | State::Live(_) => Err(refusal),
+                    _ => Err(refusal),
                 }
             }
             Err(Unproved { refusal, .. }) => Err(refusal),
@@ -238,7 +239,7 @@ impl Handler {
     }
 
     fn is_signed_in(&self, jar: &Jar<'_>, now: UnixTime) -> bool {
-        matches!(self.visible(jar, now).state, State::Live(_))
+        matches!(self.visible(jar, now).state, State::Live(_) | State::Elsewhere(_))
     }
 
     /// A return whose sign-in nobody knows: into the app where a session is visible,
@@ -356,7 +357,8 @@ impl Handler {
             ends,
             expected_sub: match &visible.state {
                 State::Live(session) => self.person_of(&session.tokens.id_token),
-                State::Absent | State::Conflict | State::Ended { .. } => None,
+                // whoever is signed in elsewhere cannot come back from here
+                State::Absent | State::Conflict | State::Ended { .. } | State::Elsewhere(_) => None,
             },
             tombstones: visible.tombstones,
         }
@@ -383,6 +385,7 @@ impl Handler {
         jar: &Jar<'_>,
         context: &mut Context<'_>,
     ) -> Result<Step<Begun>, Error> {
+        self.check_answers_say_whose(context)?;
         let proof_key = self.proof_key(context)?;
         let prover = proof_key.as_ref().map(Prover::new).transpose()?;
         let dpop_jkt = prover.map(|prover| prover.jkt());
@@ -409,6 +412,7 @@ impl Handler {
             max_age: self.max_age_of(&beginning.requested),
             scope: beginning.requested.get("scope").map(str::to_owned),
             asked_scope: self.asked_scope(&beginning.requested),
+            provider: self.provider.name.clone(),
         };
         let step = AuthorizationRequest {
             redirect_uri: &self.redirect_uri(),
@@ -454,8 +458,7 @@ impl Handler {
             .map(|tag| {
                 let kind = Kind::Login(tag);
                 let started = self
-                    .open_transaction(kind, jar)
-                    .into_iter()
+                    .transactions(kind, jar)
                     .filter(|transaction| !transaction.is_expired(now))
                     .map(|transaction| transaction.started_at.0)
                     .max();
@@ -471,13 +474,6 @@ impl Handler {
             .collect()
     }
 
-    fn open_transaction(&self, kind: Kind, jar: &Jar<'_>) -> Vec<LoginTransaction> {
-        self.cookies
-            .open(kind, jar, &self.keys)
-            .filter_map(|opened| LoginTransaction::decode(opened.plaintext()))
-            .collect()
-    }
-
     /// Proof before use: a [`CodeExchange`] exists only once `state` and `iss` matched.
     fn prove(
         &self,
@@ -489,12 +485,13 @@ impl Handler {
         let kind = Kind::Login(LoginTag::of(response.state()));
         let state = Secret::new(response.state());
         let transaction = self
-            .open_transaction(kind, jar)
-            .into_iter()
+            .transactions(kind, jar)
             .find(|transaction| transaction.state == state)
             .ok_or(Error::LoginStateInvalid(
                 "there is no pending sign-in with this `state` in this browser",
             ))?;
+        // nothing is cleared: the sign-in can still be finished where it was begun
+        self.check_begun_here(&transaction)?;
         let cleared = || self.cookies.clear(kind, jar);
         // the configuration names another provider since: its code is not for this one (RFC 9700 §4.4)
         let issuer = issuer_digest(&self.provider.issuer);
@@ -510,7 +507,8 @@ impl Handler {
             });
         }
         // RFC 9207 §2.4: also for an error response
-        if !issuer_matches(response.iss(), &context.provider.metadata) {
+        let is_missing = self.provider.authorization.require_iss && response.iss().is_none();
+        if is_missing || !issuer_matches(response.iss(), &context.provider.metadata) {
             return Err(Refusal::with_cookies(Error::IssuerMismatch, cleared()).into());
         }
         match response {

@@ -70,13 +70,13 @@ impl Handler {
         rng: &mut dyn Rng,
     ) -> Result<SignOut, Error> {
         let sessions: Vec<Session> = match visible.state {
-            State::Live(session) => vec![session],
+            State::Live(session) | State::Elsewhere(session) => vec![session],
             State::Ended { session, .. } => session.into_iter().collect(),
             // whichever is meant, all of them end
             State::Conflict => visible
                 .anchors
                 .iter()
-                .filter_map(|anchor| self.session_of(anchor, jar))
+                .filter_map(|anchor| self.any_session_of(anchor, jar))
                 .collect(),
             State::Absent => Vec::new(),
         };
@@ -93,13 +93,15 @@ impl Handler {
         }
         let provider_has_none =
             provider.is_some_and(|known| end_session_endpoint(&self.provider, &known.metadata).is_none());
-        let goes_on = match sessions.first() {
+        let own = sessions.iter().find(|session| self.owns(&session.tokens));
+        let goes_on = match own {
             Some(session) if !provider_has_none => {
                 let transaction = LogoutTransaction {
                     state: Secret::new(random_text::<16>(rng)),
                     id_token_hint: Some(session.tokens.id_token.clone()).filter(|token| !is_statement(token)),
                     started_at: now,
                     return_to: return_to.map(|url| url.as_str().to_owned()),
+                    provider: self.provider.name.clone(),
                 };
                 let lines = self.logout_cookie(&transaction, jar, rng)?;
                 set_cookies.extend(lines);
@@ -135,6 +137,7 @@ impl Handler {
                     state: transaction.state.clone(),
                     id_token_hint: None,
                     return_to: transaction.return_to.clone(),
+                    provider: transaction.provider.clone(),
                     ..*transaction
                 };
                 self.cookies.seal(
@@ -217,12 +220,26 @@ impl Handler {
             .unwrap_or_else(|| ReturnTo::home(&self.app))
     }
 
+    /// Those of this provider: its `id_token_hint` is for nobody else.
     fn pending_logout(&self, headers: &HeaderMap, now: UnixTime) -> Vec<LogoutTransaction> {
-        self.cookies
+        self.pending_logouts(headers, now)
+            .filter(|transaction| transaction.provider == self.provider.name)
+            .collect()
+    }
+
+    /// Those of all of them.
+    pub(super) fn pending_logouts(
+        &self,
+        headers: &HeaderMap,
+        now: UnixTime,
+    ) -> impl Iterator<Item = LogoutTransaction> + use<> {
+        let pending: Vec<_> = self
+            .cookies
             .open(Kind::Logout, &self.jar(headers), &self.keys)
             .filter_map(|opened| LogoutTransaction::decode(opened.plaintext()))
             .filter(|transaction| !transaction.is_expired(now))
-            .collect()
+            .collect();
+        pending.into_iter()
     }
 
     /// Revokes one token (RFC 7009); whatever the provider answers is the end of it.
@@ -230,6 +247,7 @@ impl Handler {
     /// # Errors
     /// [`Error::Provider`] if client authentication cannot be applied.
     pub fn revoke(&self, revocation: &Revocation, context: &mut Context<'_>) -> Result<Step<Revoked>, Error> {
+        self.check_own(revocation.issued_by())?;
         let Some(request) = revocation_request(&revocation.token, revocation.hint, &self.provider, context)?
         else {
             return Ok(Step::Done(Revoked::NotSupported));

@@ -136,12 +136,7 @@ impl AnchorMemo {
 
     /// What to look up of a session again, although something is known of it: that is forgotten. For a
     /// call whose token turned out to be over before its time, since a refresh may have come meanwhile.
-    pub fn look_again(
-        &mut self,
-        id: SessionId,
-        application: &Application,
-        route: &Route,
-    ) -> Option<Lookup> {
+    pub fn look_again(&mut self, id: SessionId, application: &Application, route: &Route) -> Option<Lookup> {
         let place = self.known.get_mut(place(id))?;
         let known = place.take_if(|known| known.id == id && known.handle.is_some())?;
         let lookup = Lookup::record_of(id, known.handle.as_ref()?, application, false);

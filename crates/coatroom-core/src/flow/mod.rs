@@ -26,6 +26,7 @@ mod probe;
 mod provider_logout;
 mod refresh;
 mod sessions;
+mod several;
 mod signing_in;
 #[cfg(test)]
 mod sizes;
@@ -50,5 +51,6 @@ pub use probe::{ClientVerdict, RedirectVerdict};
 pub use provider_logout::{LogoutNotice, Once, Owner, ProviderLogout};
 pub use refresh::{Follow, IdToken, Redemption, Refresh, Refreshed};
 pub use sessions::SessionsOf;
+pub(crate) use several::PARAMETER as PROVIDER_PARAMETER;
 pub(crate) use status::claims_of;
 pub use stored::{StoredRefresh, StoredSession};

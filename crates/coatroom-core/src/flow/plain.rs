@@ -34,9 +34,10 @@ pub(super) fn sign_in(
     asked.step(context)?.and_then(context, move |identity, context| {
         let Identity { statement, claims } = identity;
         let life = signing_in.app.session.default_token_life;
+        let issued_by = signing_in.provider.name.clone();
         let tokens = Tokens {
             userinfo: claims,
-            ..tokens(response, statement, life, context.now)
+            ..tokens(response, statement, life, issued_by, context.now)
         };
         signing_in.finish(tokens, Authentication::default(), context)
     })

@@ -7,7 +7,7 @@
 
 use zeroize::Zeroizing;
 
-use crate::config::Provider;
+use crate::config::{Provider, ProviderName};
 use crate::cookie::{Jar, Kind};
 use crate::error::Error;
 use crate::flow::apis::{self, ApiFailure};
@@ -79,6 +79,8 @@ pub struct Redemption {
     proof_key: Option<ProofKey>,
     /// What the session has for its APIs.
     apis: Vec<ApiToken>,
+    /// Who issued the refresh token.
+    issued_by: Option<ProviderName>,
 }
 
 /// Where the memory leads.
@@ -119,6 +121,7 @@ impl Refresh {
         let mut further = self.clone();
         further.current = refreshed.tokens.refresh_token.clone();
         further.session.tokens = refreshed.tokens.clone();
+        further.session.tokens.issued_by = self.session.tokens.issued_by.clone();
         apis::inherit(&mut further.session.tokens, &self.session.tokens.apis);
         further.hops = self.hops.saturating_add(1);
         further
@@ -154,7 +157,9 @@ impl Handler {
                 activity,
                 hops: 0,
             }),
-            State::Absent => Err(Error::Unauthorized("no session cookies that open").into()),
+            State::Absent | State::Elsewhere(_) => {
+                Err(Error::Unauthorized("no session cookies that open").into())
+            }
             State::Conflict => Err(Refusal::with_cookies(
                 Error::Unauthorized("the cookies show several sessions"),
                 self.cookies.clear_everything(&jar),
@@ -171,6 +176,7 @@ impl Handler {
                 };
                 Err(Refusal {
                     effects,
+                    set_cookies: self.cleared_after(why, &jar),
                     ..Error::from(why).into()
                 })
             }
@@ -254,6 +260,7 @@ impl Handler {
                 let next = found.refresh_token.clone();
                 let mut session = refresh.session;
                 apis::inherit(&mut found, &session.tokens.apis);
+                found.issued_by = session.tokens.issued_by;
                 session.tokens = found;
                 Follow::Again(Refresh {
                     current: next,
@@ -293,6 +300,7 @@ impl Handler {
         redemption: &Redemption,
         context: &mut Context<'_>,
     ) -> Result<Step<Refreshed>, Error> {
+        self.check_own(redemption.issued_by.as_ref())?;
         let token = redemption.refresh_token.clone();
         let known_expiry = redemption.refresh_expires_at;
         let (redeemed, client) = (token.clone(), self.provider.clone());
@@ -336,7 +344,8 @@ impl Handler {
                 )
             };
             let Some(id_token) = response.id_token.take() else {
-                let tokens = tokens(response, old_id_token, default_life, context.now);
+                let issued_by = provider.name.clone();
+                let tokens = tokens(response, old_id_token, default_life, issued_by, context.now);
                 return with_apis(tokens, IdToken::Good, provider, context);
             };
             let id_token = jwe::id_token(id_token, &provider.id_token_decryption_keys)?;
@@ -350,8 +359,9 @@ impl Handler {
             verifying
                 .step(context)?
                 .and_then(context, move |verified, context| {
+                    let issued_by = provider.name.clone();
                     let Some(verified) = verified else {
-                        let tokens = tokens(response, old_id_token, default_life, context.now);
+                        let tokens = tokens(response, old_id_token, default_life, issued_by, context.now);
                         return with_apis(tokens, IdToken::NoKey, provider, context);
                     };
                     let mut old = crate::flow::status::claims_of(&old_id_token)
@@ -361,7 +371,7 @@ impl Handler {
                         old.remove("auth_time");
                     }
                     same_subject(&old, &verified)?;
-                    let tokens = tokens(response, id_token, default_life, context.now);
+                    let tokens = tokens(response, id_token, default_life, issued_by, context.now);
                     with_apis(tokens, IdToken::Good, provider, context)
                 })
         })?;
@@ -492,6 +502,7 @@ impl Redemption {
             userinfo: session.tokens.userinfo.clone(),
             proof_key: session.proof_key.clone(),
             apis: session.tokens.apis.clone(),
+            issued_by: session.tokens.issued_by.clone(),
         })
     }
 }

@@ -52,7 +52,9 @@ impl Handler {
                     ),
                 })
             }
-            State::Absent => Err(Error::Unauthorized("no session cookies that open").into()),
+            State::Absent | State::Elsewhere(_) => {
+                Err(Error::Unauthorized("no session cookies that open").into())
+            }
             State::Conflict => Err(Error::Unauthorized("the cookies show several sessions").into()),
             State::Ended { why, .. } => Err(Error::from(why).into()),
         }
@@ -104,7 +106,7 @@ impl Handler {
                 let user = issuer_of(id_token).zip(owner_of(id_token));
                 user.map(|(issuer, sub)| self.user_logout_at(&issuer, &sub, now))
             }
-            State::Absent | State::Conflict | State::Ended { .. } => None,
+            State::Absent | State::Conflict | State::Ended { .. } | State::Elsewhere(_) => None,
         })
     }
 }

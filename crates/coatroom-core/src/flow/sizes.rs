@@ -69,6 +69,7 @@ fn the_table_in_design_md_is_what_the_cookies_weigh() {
                 scope: None,
                 apis: Vec::new(),
                 userinfo: None,
+                issued_by: None,
             },
             proof_key: None,
             kept: None,

@@ -30,7 +30,8 @@ impl Handler {
         let jar = self.jar(seen);
         match self.visible(&jar, now).state {
             State::Live(session) => AgentResponse::json(self.session_json(&session, now), Vec::new()),
-            State::Absent | State::Ended { .. } => AgentResponse::json(signed_out_json(), Vec::new()),
+            State::Absent | State::Elsewhere(_) => AgentResponse::json(signed_out_json(), Vec::new()),
+            State::Ended { why, .. } => AgentResponse::json(signed_out_json(), self.cleared_after(why, &jar)),
             State::Conflict => AgentResponse {
                 failure: Some(Error::Unauthorized("the cookies show several sessions")),
                 ..AgentResponse::json(signed_out_json(), self.cookies.clear_everything(&jar))
@@ -46,7 +47,7 @@ impl Handler {
             Some(_) => session.tokens.access_expires_at.min(session.idle_ends_at(limits)),
             None => session.honoured_until(limits),
         };
-        json!({
+        let mut json = json!({
             "is_logged_in": true,
             "id_token_claims": self.visible_claims(session),
             "access_token_expires_in": token_until.seconds_from(now),
@@ -56,7 +57,11 @@ impl Handler {
                 "expires_in": session.ends_at(limits).seconds_from(now),
                 "provider_expires_in": session.tokens.refresh_expires_at.map(|at| at.seconds_from(now)),
             },
-        })
+        });
+        if let (Some(name), Some(members)) = (&self.provider.name, json.as_object_mut()) {
+            members.insert("provider".to_owned(), name.as_str().into());
+        }
+        json
     }
 
     /// The claims of a session's ID token. Where that tells of a sign-in elsewhere, what is known of

@@ -10,7 +10,6 @@ use super::known::SLACK;
 use super::refresh::{Redemption, Refreshed};
 use super::{AgentResponse, Lookup, Refusal, Revocation, StoreWrite};
 use crate::error::Error;
-use crate::flow::exchange::issuer_of;
 use crate::flow::known::Seen;
 use crate::flow::visible::State;
 use crate::flow::{Effects, Extended, Input};
@@ -100,6 +99,12 @@ impl Handler {
     /// The session of a record that an API call looked up; none where it does not open, or is another
     /// issuer's.
     pub fn stored(&self, lookup: &Lookup, record: &Record) -> Option<StoredSession> {
+        self.stored_anywhere(lookup, record)
+            .filter(|stored| self.owns(&stored.session.tokens))
+    }
+
+    /// The same where it may be that of any of the application's providers: to end it.
+    pub fn stored_anywhere(&self, lookup: &Lookup, record: &Record) -> Option<StoredSession> {
         self.stored_session(lookup.session(), lookup.handle()?, record)
     }
 
@@ -109,7 +114,8 @@ impl Handler {
         handle: &Handle,
         record: &Record,
     ) -> Option<StoredSession> {
-        self.open_record(id, handle, record).map(|session| StoredSession {
+        let session = self.owned(self.open_record(id, handle, record)?)?;
+        Some(StoredSession {
             key: handle.record_key(&self.app.id),
             session,
             metadata: record.metadata.clone(),
@@ -119,7 +125,10 @@ impl Handler {
     /// A later record of the same session.
     pub fn reopened(&self, known: &StoredSession, record: &Record) -> Option<StoredSession> {
         let kept = known.session.kept.as_ref()?;
-        let session = self.open_record(known.session.id, &kept.handle, record)?;
+        let session = self.owned(self.open_record(known.session.id, &kept.handle, record)?)?;
+        if session.tokens.issued_by != known.session.tokens.issued_by {
+            return None;
+        }
         Some(StoredSession {
             key: known.key,
             session,
@@ -138,6 +147,7 @@ impl Handler {
         ))
     }
 
+    /// The session of a record, whosever it is: see [`owned`](Self::owned).
     pub(crate) fn open_record(&self, id: SessionId, handle: &Handle, record: &Record) -> Option<Session> {
         let open = |part, sealed: &[u8]| self.keys.open_part(part, handle, &self.app.id, sealed);
         let access = open(Part::Access, &record.access)?;
@@ -148,14 +158,10 @@ impl Handler {
             renewals: 0,
         });
         let session = Session::of_parts(id, access.plaintext(), agent.plaintext(), kept)?;
-        let session = Session {
+        Some(Session {
             last_active: record.last_active.max(session.last_active),
             ..session
-        };
-        // tokens of another issuer, from before the configuration named this one, are nobody's
-        issuer_of(&session.tokens.id_token)
-            .is_some_and(|issuer| self.provider.is_issuer(&issuer))
-            .then_some(session)
+        })
     }
 
     /// What is redeemed for new tokens.
@@ -171,6 +177,7 @@ impl Handler {
         if stored.session.last_active.plus(limits.idle) <= now {
             return Err(Error::SessionExpired("idle limit"));
         }
+        self.check_own(stored.session.tokens.issued_by.as_ref())?;
         Redemption::of(&stored.session).ok_or(Error::SessionExpired("no new tokens to be had"))
     }
 
@@ -278,12 +285,17 @@ impl Handler {
                     by_user,
                 })
             }
-            State::Absent => Err(Error::Unauthorized("no session cookie that opens").into()),
+            State::Absent | State::Elsewhere(_) => {
+                Err(Error::Unauthorized("no session cookie that opens").into())
+            }
             State::Conflict => Err(Refusal::with_cookies(
                 Error::Unauthorized("the cookies show several sessions"),
                 self.cookies.clear_everything(&jar),
             )),
-            State::Ended { why, .. } => Err(Error::from(why).into()),
+            State::Ended { why, .. } => Err(Refusal::with_cookies(
+                Error::from(why),
+                self.cleared_after(why, &jar),
+            )),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Shared by sign-in and refresh. It decides nothing about sessions, and no error repeats a token.
 
+use crate::config::ProviderName;
 use crate::error::Error;
 use crate::oauth::id_token::{self, Expected, IdTokenFailure, Verified};
 use crate::oauth::token::TokenResponse;
@@ -56,6 +57,7 @@ pub(super) fn tokens(
     response: TokenResponse,
     id_token: Secret,
     default_life: std::time::Duration,
+    issued_by: Option<ProviderName>,
     now: UnixTime,
 ) -> Tokens {
     let life = response
@@ -71,5 +73,6 @@ pub(super) fn tokens(
         scope: response.scope.into_text(),
         apis: Vec::new(),
         userinfo: None,
+        issued_by,
     }
 }

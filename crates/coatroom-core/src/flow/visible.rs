@@ -4,9 +4,10 @@
 //! seal equals the anchor's. Several anchors with different ids open nothing. Never decides
 //! whether a request is trusted (`guard`), never writes.
 
+use http::HeaderValue;
+
 use crate::cookie::{Jar, Kind};
 use crate::error::Error;
-use crate::flow::exchange::issuer_of;
 use crate::flow::known::GONE;
 use crate::flow::{Lookup, StoreView, StoreWrite};
 use crate::handler::Handler;
@@ -31,6 +32,8 @@ pub(crate) enum State {
     Ended { why: Ended, session: Option<Session> },
     /// A session.
     Live(Session),
+    /// A session of another of the application's providers: it can be ended here, and no more.
+    Elsewhere(Session),
 }
 
 /// Why a session is over.
@@ -43,6 +46,8 @@ pub(crate) enum Ended {
     Refused,
     /// The store has no record of it (any more).
     Gone,
+    /// The configuration does not have its provider any more.
+    NoProvider,
 }
 
 impl From<Ended> for Error {
@@ -53,6 +58,7 @@ impl From<Ended> for Error {
             Ended::Idle => Self::SessionExpired("idle limit"),
             Ended::Refused => Self::GrantEnded,
             Ended::Gone => Self::SessionExpired(GONE),
+            Ended::NoProvider => Self::SessionExpired("its provider is not configured any more"),
         }
     }
 }
@@ -103,15 +109,21 @@ impl Handler {
                     } else {
                         Ended::Absolute
                     },
-                    session: self.session_of(anchor, jar),
+                    session: self.any_session_of(anchor, jar),
                 },
             };
         };
         if usable().any(|other| other.id != anchor.id) {
             return State::Conflict;
         }
-        let Some(session) = self.session_of(anchor, jar) else {
+        let opened = self.opened(anchor, jar);
+        let is_orphaned = Self::is_orphaned(opened.as_ref());
+        let Some(session) = opened.and_then(|session| self.owned(session)) else {
             return match &anchor.holds {
+                _ if is_orphaned => State::Ended {
+                    why: Ended::NoProvider,
+                    session: None,
+                },
                 Holds::Token(_) | Holds::Nothing => State::Absent,
                 Holds::Handle(_) => State::Ended {
                     why: Ended::Gone,
@@ -142,7 +154,18 @@ impl Handler {
                 session: Some(session),
             };
         }
-        State::Live(session)
+        match self.owns(&session.tokens) {
+            true => State::Live(session),
+            false => State::Elsewhere(session),
+        }
+    }
+
+    /// What has to go with the end of a session that no sign-in of its provider replaces.
+    pub(super) fn cleared_after(&self, why: Ended, jar: &Jar<'_>) -> Vec<HeaderValue> {
+        match why {
+            Ended::NoProvider => self.cookies.clear_everything(jar),
+            Ended::SignedOut | Ended::Absolute | Ended::Idle | Ended::Refused | Ended::Gone => Vec::new(),
+        }
     }
 
     /// The sessions that the cookies prove: an anchor with a session cookie of the same id.
@@ -167,11 +190,12 @@ impl Handler {
         let deletions = handles.filter_map(|(anchor, handle)| {
             let key = handle.record_key(&self.app.id);
             let record = jar.view().and_then(|view| view.record(key));
+            let opens = record.is_some_and(|record| self.open_record(anchor.id, handle, record).is_some());
             let stored = record.and_then(|record| self.stored_session(anchor.id, handle, record));
             let unknown = jar.view().is_none_or(StoreView::is_unavailable);
-            (stored.is_some() || unknown).then(|| StoreWrite::Delete {
+            (opens || unknown).then(|| StoreWrite::Delete {
                 key,
-                session: stored.is_some().then_some(anchor.id),
+                session: opens.then_some(anchor.id),
                 lookup: unknown.then(|| Lookup::record_of(anchor.id, handle, &self.app, false)),
                 stored: stored.map(Box::new),
             })
@@ -184,9 +208,13 @@ impl Handler {
         self.open_record(anchor.id, handle, record)
     }
 
-    /// The newest session record that belongs to the anchor. One that another issuer made, before
-    /// the configuration named this one, is none: no token of it may reach this issuer.
-    pub(crate) fn session_of(&self, anchor: &Anchor, jar: &Jar<'_>) -> Option<Session> {
+    /// The newest session record that belongs to the anchor, of any of the application's providers. One
+    /// that another issuer made, before the configuration named these, is none.
+    pub(crate) fn any_session_of(&self, anchor: &Anchor, jar: &Jar<'_>) -> Option<Session> {
+        self.owned(self.opened(anchor, jar)?)
+    }
+
+    fn opened(&self, anchor: &Anchor, jar: &Jar<'_>) -> Option<Session> {
         if let Holds::Handle(handle) = &anchor.holds {
             return self.stored_session_of(anchor, handle, jar);
         }
@@ -194,8 +222,5 @@ impl Handler {
             .open(Kind::Session, jar, &self.keys)
             .filter_map(|opened| Session::join(anchor, opened.plaintext()))
             .max_by_key(|session| session.written_at)
-            .filter(|session| {
-                issuer_of(&session.tokens.id_token).is_some_and(|issuer| self.provider.is_issuer(&issuer))
-            })
     }
 }

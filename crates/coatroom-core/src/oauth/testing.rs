@@ -224,6 +224,7 @@ pub(crate) fn with_context<T>(metadata: Metadata, look: impl FnOnce(&mut Context
 /// A provider as configured for the tests.
 pub(crate) fn provider() -> Provider {
     Provider {
+        name: None,
         issuer: ISSUER.to_owned(),
         client_id: CLIENT_ID.to_owned(),
         client_auth: ClientAuth::Secret(ClientAuthMethod::FromMetadata, Secret::new("s3cret")),

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::{ApiToken, apis, bytes, encode};
-use crate::config::ApiId;
+use crate::config::{ApiId, ProviderName};
 use crate::oauth::userinfo::UserinfoClaims;
 use crate::packed::{pack, unpack};
 use crate::secret::Secret;
@@ -31,6 +31,8 @@ pub(crate) struct Tokens {
     pub(crate) apis: Vec<ApiToken>,
     /// Claims of userinfo, where it is asked.
     pub(crate) userinfo: Option<UserinfoClaims>,
+    /// Which of several providers gave them: nobody else is ever shown them.
+    pub(crate) issued_by: Option<ProviderName>,
 }
 
 /// Where the session's own access token is, while sessions are in cookies.
@@ -82,6 +84,7 @@ pub(crate) fn encode_tokens(tokens: &Tokens) -> Zeroizing<Vec<u8>> {
         scope: tokens.scope.clone(),
         apis: apis.records(),
         userinfo: userinfo_bytes(tokens),
+        issued_by: tokens.issued_by.as_ref().map(ProviderName::as_str),
     })
 }
 
@@ -100,7 +103,17 @@ pub(crate) fn decode_tokens(plaintext: &[u8]) -> Option<Tokens> {
         scope: record.scope,
         apis: apis::tokens_of(record.apis),
         userinfo: record.userinfo.map(|known| UserinfoClaims::from_bytes(known)),
+        issued_by: name_of(record.issued_by)?,
     })
+}
+
+/// The provider that is named inside a seal, if one is; none where that is no name at all.
+#[expect(clippy::option_option, reason = "no name is one answer, a broken one another")]
+pub(super) fn name_of(sealed: Option<&str>) -> Option<Option<ProviderName>> {
+    match sealed {
+        None => Some(None),
+        Some(name) => ProviderName::parse(name).map(Some),
+    }
 }
 
 pub(super) fn userinfo_bytes(tokens: &Tokens) -> Option<&ByteSlice> {
@@ -125,4 +138,6 @@ struct TokensRecord<'a> {
     apis: Option<Vec<apis::ApiTokenRecord<'a>>>,
     #[b(7)]
     userinfo: Option<&'a ByteSlice>,
+    #[b(9)]
+    issued_by: Option<&'a str>,
 }

@@ -7,7 +7,9 @@ use minicbor::bytes::{ByteArray, ByteSlice};
 use minicbor::{CborLen, Decode, Encode};
 use zeroize::Zeroizing;
 
+use super::tokens::name_of;
 use super::{SessionId, TRANSACTION_LIFE, bytes, encode};
+use crate::config::ProviderName;
 use crate::packed::{pack, unpack};
 use crate::seal::{PROOF_KEY, ProofKey};
 use crate::secret::Secret;
@@ -49,6 +51,8 @@ pub(crate) struct LoginTransaction {
     /// The scopes that were asked for: those that are granted where the provider does not say (RFC 6749
     /// §5.1).
     pub(crate) asked_scope: Option<String>,
+    /// At which of several providers it was begun.
+    pub(crate) provider: Option<ProviderName>,
 }
 
 impl LoginTransaction {
@@ -70,6 +74,7 @@ impl LoginTransaction {
             max_age: self.max_age,
             scope: self.scope.clone(),
             asked_scope: self.asked_scope.clone(),
+            provider: self.provider.as_ref().map(ProviderName::as_str),
         })
     }
 
@@ -92,6 +97,7 @@ impl LoginTransaction {
             max_age: record.max_age,
             scope: record.scope,
             asked_scope: record.asked_scope,
+            provider: name_of(record.provider)?,
         })
     }
 
@@ -109,6 +115,8 @@ pub(crate) struct LogoutTransaction {
     pub(crate) started_at: UnixTime,
     /// Absolute, validated when received and again when used; none: the SPA's address.
     pub(crate) return_to: Option<String>,
+    /// At which of several providers it goes on.
+    pub(crate) provider: Option<ProviderName>,
 }
 
 impl LogoutTransaction {
@@ -119,6 +127,7 @@ impl LogoutTransaction {
             id_token_hint: id_token_hint.as_ref().map(|packed| bytes(packed)),
             started_at: self.started_at.0,
             return_to: self.return_to.as_deref(),
+            provider: self.provider.as_ref().map(ProviderName::as_str),
         })
     }
 
@@ -129,6 +138,7 @@ impl LogoutTransaction {
             id_token_hint: record.id_token_hint.and_then(|packed| unpack(packed)),
             started_at: UnixTime(record.started_at),
             return_to: record.return_to.map(str::to_owned),
+            provider: name_of(record.provider)?,
         })
     }
 
@@ -175,6 +185,8 @@ struct LoginRecord<'a> {
     scope: Option<String>,
     #[n(15)]
     asked_scope: Option<String>,
+    #[b(16)]
+    provider: Option<&'a str>,
 }
 
 #[derive(Encode, Decode, CborLen)]
@@ -187,4 +199,6 @@ struct LogoutRecord<'a> {
     started_at: u64,
     #[b(3)]
     return_to: Option<&'a str>,
+    #[b(5)]
+    provider: Option<&'a str>,
 }

@@ -31,6 +31,8 @@ mod refresh;
 mod reload;
 mod revocations;
 mod secrets;
+mod several;
+mod several_mixed_up;
 mod sign_in;
 mod sign_out;
 mod step_up;

@@ -259,11 +259,13 @@ mod tests {
         const SIGNED_ONLY: &str = "require_signed_request_object";
         const MODES: &str = "response_modes_supported";
         const JARM: &str = "authorization_signing_alg_values_supported";
+        const ISS: &str = "authorization_response_iss_parameter_supported";
         const DPOP: &str = "dpop_signing_alg_values_supported";
         const BOUND: &str = "tls_client_certificate_bound_access_tokens";
         let endpoint = || (PAR, json!("https://login.example.com/par"));
         let bare: Change = |_| {};
         let jwt: Change = |config| mode(config, "jwt");
+        let says_iss: Change = |config| config.authorization.require_iss = true;
         let es256: Change = |config| config.dpop = Some("ES256".to_owned());
         let cases: Vec<Case> = vec![
             (
@@ -369,6 +371,13 @@ mod tests {
                 jwt,
                 vec![(MODES, json!(["query"])), (JARM, json!(["ES256"]))],
                 &[("response mode", Failed)],
+            ),
+            ("iss, said", says_iss, vec![(ISS, json!(true))], &[]),
+            (
+                "iss, not said",
+                says_iss,
+                vec![],
+                &[("iss in the answer", Failed)],
             ),
             ("proofs", es256, vec![(DPOP, json!(["ES256"]))], &[]),
             (

@@ -47,7 +47,7 @@ pub(crate) struct Script {
     clock: Option<Arc<ManualClock>>,
     codes: HashMap<String, Grant>,
     refresh_tokens: HashMap<String, (Grant, Token)>,
-    counter: u64,
+    pub(crate) counter: u64,
     /// Access-token life; none: no `expires_in`.
     pub(crate) expires_in: Option<u64>,
     /// Refresh-token life as Keycloak says it; none: not said.
