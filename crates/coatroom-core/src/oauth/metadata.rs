@@ -428,7 +428,8 @@ mod tests {
             let changes = [
                 ("id_token_signing_alg_values_supported", offered.clone()),
                 ("authorization_signing_alg_values_supported", offered.clone()),
-                ("userinfo_signing_alg_values_supported", offered),
+                ("userinfo_signing_alg_values_supported", offered.clone()),
+                ("introspection_signing_alg_values_supported", offered),
                 ("authorization_response_iss_parameter_supported", json!(false)),
             ];
             crate::oauth::testing::metadata_with(&changes)
@@ -446,6 +447,7 @@ mod tests {
                 strict.id_token_signing_alg_values_supported,
                 strict.authorization_signing_alg_values_supported,
                 strict.userinfo_signing_alg_values_supported,
+                strict.introspection_signing_alg_values_supported,
             ] {
                 assert_eq!(lists.unwrap(), left, "{offered}");
             }
