@@ -194,6 +194,8 @@ impl Session {
             assurance: assurance.as_deref().map(bytes),
             // beside the token only: a stored session's is beside its token, too
             proof_key: self.kept.is_none().then(|| self.proof_key_bytes()).flatten(),
+            // of a stored session the record says it
+            is_last: (self.kept.is_none() && self.tokens.refresh_token.is_none()).then_some(true),
         })
     }
 
@@ -350,6 +352,8 @@ pub(crate) struct ApiAnchor {
     pub(crate) honoured_until: UnixTime,
     pub(crate) holds: Holds<Authorization>,
     pub(crate) facts: Option<Box<Facts>>,
+    /// No refresh brings another token: there is no refresh token.
+    pub(crate) is_last: bool,
     pub(crate) assurance: Option<Box<Assurance>>,
 }
 
@@ -381,6 +385,7 @@ impl ApiAnchor {
                 .and_then(|known| Assurance::decode(known))
                 .map(Box::new),
             facts: record.facts().map(Box::new),
+            is_last: record.is_last.unwrap_or_default(),
         })
     }
 }
@@ -481,6 +486,8 @@ struct AnchorRecord<'a> {
     assurance: Option<&'a ByteSlice>,
     #[n(11)]
     proof_key: Option<ByteArray<PROOF_KEY>>,
+    #[n(12)]
+    is_last: Option<bool>,
 }
 
 impl AnchorRecord<'_> {

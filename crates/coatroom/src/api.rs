@@ -8,31 +8,30 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coatroom_core::config::{Application, Origin, ProviderName, Route, RouteTarget};
+use coatroom_core::config::{Application, Route, RouteTarget};
 use coatroom_core::error::Error;
 use coatroom_core::flow::{AgentResponse, KnownSession, Outcome, Refusal};
-use coatroom_core::guard::{self, Class, Cors, Navigation};
+use coatroom_core::guard::{self, Cors};
 use coatroom_core::head::Head;
 use coatroom_core::headers::{self, ClientFacts, ResponseRules};
 use coatroom_core::oauth::dpop::{DPOP, is_nonce_challenge};
 use coatroom_core::route::{self, Endpoint, Resolved, Target as PathAndQuery};
-use coatroom_core::session::metadata::PublicSessionId;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::Full;
 
-use crate::agent::{self, AgentCall};
 use crate::client_credentials::{self, Standing, Used};
 use crate::dpop::DpopSigner;
 use crate::extensions::{Matched, Peer, RequestId, Session};
 use crate::grpc;
-use crate::handler::{Agent, App, Role};
+use crate::handler::{App, Role};
 use crate::introspected;
 use crate::respond::{self, Reader};
 use crate::snapshot::Snapshot;
 use crate::static_files::is_navigation;
 use crate::stored;
 use crate::telemetry::{self, Target};
+use crate::to_agent::{Named, to_agent};
 
 /// Where a request goes.
 #[expect(
@@ -45,7 +44,7 @@ pub(crate) enum Passage<B> {
     /// To the agent.
     Agent(AgentFuture),
     /// The same request again, once this is looked up.
-    LookUp(Request<B>, LookUpFuture),
+    LookUp(Request<B>, LookUpFuture, Carried),
     /// Nowhere: this is the answer.
     Answer(Response<Full<Bytes>>),
 }
@@ -66,6 +65,16 @@ pub(crate) enum LookedUp {
     Client(Result<(), Error>),
 }
 
+/// What a request that waits takes along from one look-up to the next.
+#[derive(Default)]
+pub(crate) struct Carried {
+    /// What the provider said of its token. It counts for this request whatever its time: what a store
+    /// said counts for two seconds, and while that is asked again this must not get lost.
+    answered: Option<Box<introspected::Answered>>,
+    /// Its route's rate limit has let it pass.
+    is_counted: bool,
+}
+
 /// The agent's answer to come.
 pub(crate) type AgentFuture = Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>;
 
@@ -82,8 +91,8 @@ pub struct Passed {
 }
 
 /// One request and its answer, as far as counting and logging go.
-struct Exchange {
-    snapshot: Arc<Snapshot>,
+pub(crate) struct Exchange {
+    pub(crate) snapshot: Arc<Snapshot>,
     /// The application's index.
     app: Option<usize>,
     target: Target,
@@ -93,7 +102,12 @@ struct Exchange {
 }
 
 impl Snapshot {
-    pub(crate) fn pass<B>(self: Arc<Self>, request: Request<B>, looked_up: Option<LookedUp>) -> Passage<B>
+    pub(crate) fn pass<B>(
+        self: Arc<Self>,
+        request: Request<B>,
+        looked_up: Option<LookedUp>,
+        carried: Carried,
+    ) -> Passage<B>
     where
         B: http_body::Body + Send + 'static,
         B::Data: Send,
@@ -164,9 +178,11 @@ impl Snapshot {
                 };
                 let reader = reader_of(route, &parts.method, &parts.headers);
                 let uri = forwarded(route, &target, &parts.uri);
-                match uri.and_then(|uri| self.to_inner(app, index, uri, parts, &exchange, looked_up)) {
-                    Ok(Admitted::LookUp(parts, lookup)) => {
-                        Passage::LookUp(Request::from_parts(*parts, body), lookup)
+                match uri
+                    .and_then(|uri| self.to_inner(app, index, uri, parts, &exchange, (looked_up, carried)))
+                {
+                    Ok(Admitted::LookUp(parts, lookup, carried)) => {
+                        Passage::LookUp(Request::from_parts(*parts, body), lookup, carried)
                     }
                     Ok(Admitted::Passes(parts, rules, signer, used)) => Passage::Inner(
                         Request::from_parts(parts, body),
@@ -197,7 +213,7 @@ impl Snapshot {
     }
 
     /// Who asks, as far as the connection and listed peers say.
-    fn client(&self, parts: &Parts) -> Result<ClientFacts, Error> {
+    pub(crate) fn client(&self, parts: &Parts) -> Result<ClientFacts, Error> {
         let peer = parts.extensions.get::<Peer>().copied().unwrap_or_default();
         if self.shared.peers.is_empty() {
             let address = peer.address;
@@ -214,7 +230,7 @@ impl Snapshot {
         uri: Uri,
         mut parts: Parts,
         exchange: &Exchange,
-        looked_up: Option<LookedUp>,
+        (looked_up, mut carried): (Option<LookedUp>, Carried),
     ) -> Result<Admitted, Error> {
         let application = app.application();
         let route = application
@@ -224,18 +240,17 @@ impl Snapshot {
         let shared = &self.shared;
         let client = self.client(&parts)?;
         let elapsed = || shared.clock.elapsed();
-        let (known, answered) = match looked_up {
-            None => (None, None),
-            Some(LookedUp::Session { known, generation }) => (Some((known?, generation)), None),
-            Some(LookedUp::Token(answered)) => (None, Some(answered)),
+        let known = match looked_up {
+            None => None,
+            Some(LookedUp::Session { known, generation }) => Some((known?, generation)),
+            Some(LookedUp::Token(answered)) => {
+                carried.answered = Some(Box::new(answered));
+                None
+            }
             Some(LookedUp::Client(attempted)) => {
                 attempted?;
-                (None, None)
+                None
             }
-        };
-        let came = introspected::Came {
-            answered,
-            is_fresh: known.is_some(),
         };
         let outcome = self.with_memo(app.index, |memo| {
             if app.store.is_some() {
@@ -251,27 +266,37 @@ impl Snapshot {
             Outcome::Decided(decision) => decision,
             Outcome::Lookup(lookup) => {
                 let lookup = stored::look_up(shared, app, lookup);
-                return Ok(Admitted::LookUp(Box::new(parts), lookup));
+                return Ok(Admitted::LookUp(Box::new(parts), lookup, carried));
             }
         };
+        // behind the guard, so that no other site uses up what this address may ask; and once, before
+        // the provider is asked anything
+        if !carried.is_counted {
+            app.rate_limits
+                .check_route_by_address(application, index, &client, elapsed)?;
+            let session = || decision.session().map(|session| session.id);
+            app.rate_limits
+                .check_route_by_session(application, index, session, &client, elapsed)?;
+            carried.is_counted = true;
+        }
+        // it is noted as done: whatever becomes of the call
+        if let Some(chore) = decision.take_chore() {
+            stored::do_chore(shared, app, chore);
+        }
         let used = match client_credentials::attach(shared, app, &mut decision)? {
             Standing::Good(used) => used,
-            Standing::LookUp(lookup) => return Ok(Admitted::LookUp(Box::new(parts), lookup)),
+            Standing::LookUp(lookup) => return Ok(Admitted::LookUp(Box::new(parts), lookup, carried)),
         };
-        if let Some(introspection) = &route.introspection
-            && let Some(lookup) = introspected::judge(self, app, route, introspection, &mut decision, came)?
-        {
-            if let Some(chore) = decision.take_chore() {
-                stored::do_chore(shared, app, chore);
+        if let Some(introspection) = &route.introspection {
+            let came = introspected::Came {
+                answered: carried.answered.as_deref(),
+                is_fresh: known.is_some(),
+            };
+            let wait = introspected::judge(self, app, route, introspection, &mut decision, &came)?;
+            if let Some(lookup) = wait {
+                return Ok(Admitted::LookUp(Box::new(parts), lookup, carried));
             }
-            return Ok(Admitted::LookUp(Box::new(parts), lookup));
         }
-        // behind the guard, so that no other site uses up what this address may ask
-        app.rate_limits
-            .check_route_by_address(application, index, &client, elapsed)?;
-        let session = || decision.session().map(|session| session.id);
-        app.rate_limits
-            .check_route_by_session(application, index, session, &client, elapsed)?;
         let token = decision.write_request(&mut parts.headers, application, route, &client)?;
         let signer = match token {
             None => None,
@@ -289,9 +314,6 @@ impl Snapshot {
         parts.headers.insert(X_REQUEST_ID, exchange.id.header());
         if let Some(facts) = decision.session() {
             parts.extensions.insert(Session::of(&facts));
-        }
-        if let Some(chore) = decision.take_chore() {
-            stored::do_chore(shared, app, chore);
         }
         let copy = self.applications.get(app.index);
         parts.extensions.insert(Matched {
@@ -313,7 +335,7 @@ enum Admitted {
     /// It may go on.
     Passes(Parts, ResponseRules, Option<DpopSigner>, Option<Box<Used>>),
     /// It is as it came, and has to wait for this.
-    LookUp(Box<Parts>, LookUpFuture),
+    LookUp(Box<Parts>, LookUpFuture, Carried),
 }
 
 /// Who reads that a route failed. An API's caller is a script; a development server that does not
@@ -326,91 +348,6 @@ fn reader_of(route: &Route, method: &Method, headers: &HeaderMap) -> Reader {
         }
         RouteTarget::DevServer(_) | RouteTarget::Static(_) => Reader::Script,
     }
-}
-
-/// What the path of an agent request names.
-struct Named {
-    session: Option<PublicSessionId>,
-    provider: Option<ProviderName>,
-}
-
-fn to_agent<B>(
-    agent: Arc<Agent>,
-    app: &Arc<App>,
-    (endpoint, named): (Endpoint, Named),
-    query: String,
-    parts: Parts,
-    body: B,
-    exchange: Exchange,
-) -> Passage<B>
-where
-    B: http_body::Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let class = Class::of(&Resolved::Agent(endpoint));
-    let reader = match class {
-        Class::Navigation | Class::FormPost => Reader::Person,
-        Class::Fetch | Class::ProxiedFetch { .. } | Class::Provider | Class::ProxiedNone | Class::None => {
-            Reader::Script
-        }
-    };
-    let application = Arc::clone(agent.handler.application());
-    let (origin, navigation): (Option<Origin>, Option<Navigation>) =
-        match guard::trust(class, &head(&parts), &application) {
-            Ok(trusted) => (trusted.origin().cloned(), trusted.navigation()),
-            Err(error) => {
-                exchange.count_agent(endpoint, Some(&error));
-                return Passage::Answer(exchange.refuse(&error, reader));
-            }
-        };
-    // behind the guard: no other site can use up a user's requests
-    let shared = &exchange.snapshot.shared;
-    let within = exchange.snapshot.client(&parts).and_then(|client| {
-        let session = || agent.handler.shown_session(&parts.headers);
-        let (limits, now) = (&app.rate_limits, shared.clock.elapsed());
-        limits.check_agent(&application, endpoint, &client, &shared.peers, session, now)
-    });
-    if let Err(error) = within {
-        exchange.count_agent(endpoint, Some(&error));
-        return Passage::Answer(exchange.refuse(&error, reader));
-    }
-    let exchange = Arc::new(exchange);
-    let app = Arc::clone(app);
-    Passage::Agent(Box::pin(async move {
-        let body = match read(body).await {
-            Ok(body) => body,
-            Err(error) => return exchange.answer(endpoint, Err(error.into()), reader),
-        };
-        let headers = parts.headers;
-        let call = AgentCall {
-            endpoint,
-            headers,
-            query,
-            body,
-            origin,
-            navigation,
-            session: named.session,
-            provider: named.provider,
-        };
-        // a task of its own: it runs to its end, and is counted, even if the client hangs up
-        let shared = Arc::clone(&exchange.snapshot.shared);
-        let task = {
-            let exchange = Arc::clone(&exchange);
-            async move {
-                let outcome = agent::serve(Arc::clone(&exchange.snapshot.shared), app, agent, call).await;
-                exchange.answer(endpoint, outcome, reader)
-            }
-        };
-        match shared.control.spawn(task).await {
-            Ok(response) => response,
-            Err(_) => exchange.answer(
-                endpoint,
-                Err(Error::Bug("the agent's task ended early").into()),
-                reader,
-            ),
-        }
-    }))
 }
 
 impl Passed {
@@ -468,13 +405,13 @@ impl Passed {
 
 impl Exchange {
     /// An error as an answer: logged, counted, readable from a listed origin.
-    fn refuse(&self, error: &Error, reader: Reader) -> Response<Full<Bytes>> {
+    pub(crate) fn refuse(&self, error: &Error, reader: Reader) -> Response<Full<Bytes>> {
         self.log(error);
         self.count(respond::error(error, reader))
     }
 
     /// The agent's answer: counted, and what went wrong logged, also behind a redirect.
-    fn answer(
+    pub(crate) fn answer(
         &self,
         endpoint: Endpoint,
         outcome: Result<AgentResponse, Refusal>,
@@ -523,7 +460,7 @@ impl Exchange {
         );
     }
 
-    fn count_agent(&self, endpoint: Endpoint, error: Option<&Error>) {
+    pub(crate) fn count_agent(&self, endpoint: Endpoint, error: Option<&Error>) {
         if let Some(app) = self.app {
             self.snapshot
                 .shared
@@ -553,7 +490,7 @@ impl Exchange {
     }
 }
 
-fn head(parts: &Parts) -> Head<'_, HeaderMap> {
+pub(crate) fn head(parts: &Parts) -> Head<'_, HeaderMap> {
     Head {
         method: &parts.method,
         target: parts
@@ -568,23 +505,6 @@ fn head(parts: &Parts) -> Head<'_, HeaderMap> {
         }
         .map(hyper::ext::Protocol::as_str),
         headers: &parts.headers,
-    }
-}
-
-/// The agent's bodies are small; a slow one may not hold a place for ever.
-async fn read<B>(body: B) -> Result<Bytes, Error>
-where
-    B: http_body::Body,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await;
-    match collected {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(Error::InvalidRequest("the body is longer than 64 kib"))
-        }
-        Ok(Err(_)) => Err(Error::InvalidRequest("the request body broke off")),
-        Err(_) => Err(Error::InvalidRequest("the request body did not arrive in time")),
     }
 }
 
@@ -607,9 +527,3 @@ fn preflight_answer(headers: HeaderMap) -> Response<Full<Bytes>> {
 }
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// The longest body of an agent call, in bytes: an authorization response fits many times.
-const MAX_BODY: usize = 64 * 1024;
-
-/// How long that body may take.
-const BODY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);

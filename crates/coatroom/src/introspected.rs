@@ -87,9 +87,9 @@ impl Introspections {
 }
 
 /// What a call of such a route has waited for already.
-pub(crate) struct Came {
+pub(crate) struct Came<'a> {
     /// What the provider says of its token.
-    pub(crate) answered: Option<Answered>,
+    pub(crate) answered: Option<&'a Answered>,
     /// Its session was looked up for this call just now.
     pub(crate) is_fresh: bool,
 }
@@ -106,7 +106,7 @@ pub(crate) fn judge(
     route: &Route,
     introspection: &Arc<Introspection>,
     decision: &mut Decision<'_>,
-    came: Came,
+    came: &Came<'_>,
 ) -> Result<Option<LookUpFuture>, Error> {
     let shared = &snapshot.shared;
     match judge_token(shared, app, route, introspection, decision, came.answered) {
@@ -131,7 +131,7 @@ fn judge_token(
     route: &Route,
     introspection: &Arc<Introspection>,
     decision: &mut Decision<'_>,
-    came: Option<Answered>,
+    came: Option<&Answered>,
 ) -> Result<Option<LookUpFuture>, Error> {
     let Some(name) = decision.introspection(introspection) else {
         // nobody is signed in, and the route lets them pass
@@ -143,7 +143,7 @@ fn judge_token(
     };
     let now = shared.clock.now();
     let outcome = match came.filter(|came| came.name == name) {
-        Some(came) => Some(came.outcome),
+        Some(came) => Some(came.outcome.clone()),
         None => agent.introspections.recall(&name, now),
     };
     let Some(outcome) = outcome else {

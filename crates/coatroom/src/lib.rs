@@ -116,6 +116,7 @@ mod stored;
 mod stored_sessions;
 pub mod telemetry;
 pub mod timer;
+mod to_agent;
 pub mod upstream;
 
 pub use api::Passed;

@@ -17,7 +17,7 @@ use http_body_util::Full;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use crate::api::{AgentFuture, LookUpFuture, LookedUp, Passage, Passed};
+use crate::api::{AgentFuture, Carried, LookUpFuture, LookedUp, Passage, Passed};
 use std::sync::Arc;
 
 use crate::handler::TokenHandler;
@@ -79,8 +79,9 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let http1 = Http1::of(&request);
-        match (self.local.current().pass(request, None), self.failed.take()) {
-            (Passage::LookUp(request, looked_up), failed) => {
+        let passage = self.local.current().pass(request, None, Carried::default());
+        match (passage, self.failed.take()) {
+            (Passage::LookUp(request, looked_up, carried), failed) => {
                 // the one that is ready goes with the request, as tower has it
                 let clone = self.inner.clone();
                 let inner = std::mem::replace(&mut self.inner, clone);
@@ -88,6 +89,7 @@ where
                     waiting: Some(Box::new(Waiting {
                         request,
                         looked_up,
+                        carried,
                         local: Arc::clone(&self.local),
                         inner,
                         failed,
@@ -156,6 +158,7 @@ impl Http1 {
 pub struct Waiting<S, B> {
     request: Request<B>,
     looked_up: LookUpFuture,
+    carried: Carried,
     local: Arc<Local>,
     inner: S,
     failed: Option<Error>,
@@ -205,13 +208,14 @@ where
     fn go_on(self, looked_up: LookedUp, http1: Http1) -> ResponseFuture<S, B> {
         let Self {
             request,
+            carried,
             local,
             mut inner,
             failed,
             rounds,
             ..
         } = self;
-        match (local.current().pass(request, Some(looked_up)), failed) {
+        match (local.current().pass(request, Some(looked_up), carried), failed) {
             (Passage::Inner(_, passed), Some(error)) => ResponseFuture::Ready {
                 response: Some(passed.refuse(&error)),
             },
@@ -220,23 +224,26 @@ where
                 passed: Some(passed),
                 http1,
             },
-            (Passage::LookUp(request, looked_up), failed) if rounds < MAX_ROUNDS => ResponseFuture::LookUp {
-                waiting: Some(Box::new(Self {
-                    request,
-                    looked_up,
-                    local,
-                    inner,
-                    failed,
-                    rounds: rounds.saturating_add(1),
-                })),
-                http1,
-            },
-            (Passage::LookUp(request, _), _) => {
+            (Passage::LookUp(request, looked_up, carried), failed) if rounds < MAX_ROUNDS => {
+                ResponseFuture::LookUp {
+                    waiting: Some(Box::new(Self {
+                        request,
+                        looked_up,
+                        carried,
+                        local,
+                        inner,
+                        failed,
+                        rounds: rounds.saturating_add(1),
+                    })),
+                    http1,
+                }
+            }
+            (Passage::LookUp(request, _, carried), _) => {
                 let looked_up = LookedUp::Session {
                     known: Err(Error::AccessTokenExpired),
                     generation: 0,
                 };
-                match local.current().pass(request, Some(looked_up)) {
+                match local.current().pass(request, Some(looked_up), carried) {
                     Passage::Answer(response) => ResponseFuture::Ready {
                         response: Some(http1.refuse(response)),
                     },

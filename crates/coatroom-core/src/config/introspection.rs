@@ -162,6 +162,24 @@ fn check_introspection(
         }
         [_] => {}
     }
+    if let [provider] = providers
+        && let Some(endpoints) = provider.plain.as_ref().and_then(|plain| plain.endpoints.as_ref())
+    {
+        if endpoints.introspection.is_none() {
+            problems.add(
+                &at,
+                "the provider's `endpoints` name none that could be asked",
+                "endpoints: {introspection: https://login.example.com/introspect}",
+            );
+        }
+        if response.replaces_the_token() {
+            problems.add(
+                &at_key("response"),
+                "a JWT is verified by keys that the provider's metadata name, and with `endpoints` there are none",
+                "response: json",
+            );
+        }
+    }
     match written.audience.as_deref() {
         Some(_) if response == IntrospectionResponse::Json => problems.add(
             &at_key("audience"),
@@ -196,7 +214,9 @@ fn check_introspection(
 mod tests {
     use super::*;
     use crate::config::testing::{checked, config, files, upstream};
-    use crate::config::{ApplicationConfig, RouteConfig};
+    use crate::config::{ApplicationConfig, EndpointsConfig, PlainConfig, RouteConfig, UserConfig};
+
+    const INTROSPECT: &str = "https://login.example.com/introspect";
 
     fn route(introspection: IntrospectionConfig) -> RouteConfig {
         RouteConfig {
@@ -273,6 +293,24 @@ mod tests {
             change(&mut config.routes[0]);
             config
         };
+        let at_endpoints = |response, introspection: Option<&str>| {
+            let mut config = with(responding(response));
+            config.provider.as_mut().expect("an agent").plain = PlainConfig {
+                protocol: Some("oauth2".to_owned()),
+                endpoints: Some(EndpointsConfig {
+                    authorization: "https://login.example.com/authorize".to_owned(),
+                    token: "https://login.example.com/token".to_owned(),
+                    introspection: introspection.map(str::to_owned),
+                    revocation: None,
+                }),
+                user: Some(UserConfig {
+                    subject: Some("none".to_owned()),
+                    ..UserConfig::default()
+                }),
+                ..PlainConfig::default()
+            };
+            config
+        };
         let own = |key: &str| format!("{whole}.{key}");
         for (name, config, places) in [
             ("another word", with(responding("xml")), vec![own("response")]),
@@ -322,6 +360,26 @@ mod tests {
                     }
                 },
                 vec![whole.to_owned()],
+            ),
+            (
+                "endpoints without one to ask",
+                at_endpoints("json", None),
+                vec![whole.to_owned()],
+            ),
+            (
+                "endpoints, and no keys",
+                at_endpoints("jwt", Some(INTROSPECT)),
+                vec![own("response")],
+            ),
+            (
+                "endpoints, and no keys, by another name",
+                at_endpoints("phantom_token", Some(INTROSPECT)),
+                vec![own("response")],
+            ),
+            (
+                "endpoints, and no keys needed",
+                at_endpoints("json", Some(INTROSPECT)),
+                vec![],
             ),
             (
                 "no agent",

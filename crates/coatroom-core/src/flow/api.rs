@@ -5,13 +5,12 @@
 //! a cookie, never contacts the provider and never redirects. Where a store has a say in it and
 //! nothing is known of the session for the moment, the outcome is what to look up ([`Lookup`]).
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 
 use super::client_credentials::OwnToken;
-use super::known::{GONE, Known, KnownSession, Lookup, SLACK, answered_by_record};
+use super::known::{GONE, Known, KnownSession, Lookup, SLACK};
 use super::memo::AnchorMemo;
 use super::passed::PassedToken;
 use crate::config::{Application, Auth, Route, RouteTarget, RouteToken};
@@ -23,9 +22,9 @@ use crate::head::{Head, Headers};
 use crate::headers::{self, Authorization, ClientFacts, Credential, ResponseRules};
 use crate::oauth::dpop::Unaddressed;
 use crate::route::Resolved;
-use crate::seal::{Handle, KeyRing, Opens, ProxyRing};
+use crate::seal::{Handle, KeyRing, Opens};
 use crate::session::{ApiAnchor, ApiCookie, ApiCredential, Holds, NoToken, SessionId};
-use crate::store::{MarkKey, Record};
+use crate::store::MarkKey;
 use crate::time::UnixTime;
 use crate::tombstones::Tombstones;
 
@@ -56,7 +55,7 @@ pub struct Decision<'a> {
     /// A token of this client's own, where the route carries that.
     pub(super) client: Option<OwnToken>,
     /// Rare, and boxed: a decision is moved often.
-    chore: Option<Box<Chore>>,
+    pub(super) chore: Option<Box<Chore>>,
 }
 
 /// Proof that a request may carry the session's token. Exists only for a trusted request whose
@@ -65,6 +64,18 @@ struct Forward {
     /// None once it is written.
     authorization: Option<Authorization>,
     session: SessionFacts,
+    inactive: Inactive,
+}
+
+/// What it means where the provider says that the token of a call is worth nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Inactive {
+    /// It has expired before its time: a refresh may bring another.
+    Expired,
+    /// So has the session, which has no refresh token.
+    SessionOver,
+    /// No other token for this API can be had; the session lives.
+    NoToken,
 }
 
 /// What an API call shows of its session: the anchor holds no claims.
@@ -82,69 +93,6 @@ pub struct SessionFacts {
     pub created_at: Option<UnixTime>,
     /// Under which names it may be ended from elsewhere, where sessions are in cookies.
     pub marks: [Option<MarkKey>; 2],
-}
-
-/// The decisions of an instance that forwards API calls and does nothing else: no sign-in, no
-/// refresh, no sign-out, and no key for them.
-pub struct ProxyHandler {
-    app: Arc<Application>,
-    keys: Arc<ProxyRing>,
-    cookies: Cookies,
-}
-
-impl ProxyHandler {
-    /// A handler for one application. Its provider, if it has one, is not looked at.
-    ///
-    /// # Errors
-    /// [`Error::Bug`] when the application's base path cannot be a cookie's path, and when a route carries
-    /// the client's own token, which a checked configuration without a provider rules out.
-    pub fn new(app: Arc<Application>, keys: Arc<ProxyRing>) -> Result<Self, Error> {
-        if !app.client_grants.is_empty() {
-            return Err(Error::Bug(
-                "an instance that only forwards calls has no client whose token a route could carry",
-            ));
-        }
-        let cookies = Cookies::of(&app)?;
-        Ok(Self { app, keys, cookies })
-    }
-
-    /// The application it decides for.
-    pub fn application(&self) -> &Arc<Application> {
-        &self.app
-    }
-
-    /// As [`Handler::api`]. A session whose access token has expired is refreshed at the agent: the
-    /// answer is [`Error::AccessTokenExpired`] here too.
-    ///
-    /// # Errors
-    /// Those of [`Handler::api`].
-    pub fn api<H: Headers>(
-        &self,
-        route: &Route,
-        head: &Head<'_, H>,
-        now: UnixTime,
-        memo: &mut AnchorMemo,
-        known: Option<&KnownSession>,
-    ) -> Result<Outcome<'_>, Error> {
-        let (app, keys, cookies) = (&*self.app, &*self.keys, &self.cookies);
-        match (Proxy { app, keys, cookies }).api(route, head, now, memo, known)? {
-            // what was remembered may be from before the agent's refresh: only a fresh look tells
-            Outcome::Lookup(lookup) if lookup.wants_refresh() && known.is_some() => {
-                Err(Error::AccessTokenExpired)
-            }
-            Outcome::Decided(mut decision) => {
-                // the agent elsewhere renews
-                decision.chore = decision.chore.take().filter(|chore| chore.touch.is_some());
-                Ok(Outcome::Decided(decision))
-            }
-            Outcome::Lookup(lookup) => Ok(Outcome::Lookup(lookup.forgetting())),
-        }
-    }
-
-    /// As [`Handler::know`].
-    pub fn know(&self, lookup: &Lookup, record: Option<&Record>, now: UnixTime) -> KnownSession {
-        answered_by_record(lookup, record, &self.app, &self.keys, now)
-    }
 }
 
 impl Handler {
@@ -188,14 +136,14 @@ impl Handler {
 }
 
 /// What decides about API calls, whatever else the instance can do.
-struct Proxy<'a, K> {
-    app: &'a Application,
-    keys: &'a K,
-    cookies: &'a Cookies,
+pub(super) struct Proxy<'a, K> {
+    pub(super) app: &'a Application,
+    pub(super) keys: &'a K,
+    pub(super) cookies: &'a Cookies,
 }
 
 impl<'a, K: Opens> Proxy<'a, K> {
-    fn api<H: Headers>(
+    pub(super) fn api<H: Headers>(
         &self,
         route: &Route,
         head: &Head<'_, H>,
@@ -271,12 +219,25 @@ impl<'a, K: Opens> Proxy<'a, K> {
                         demands.check(assurance, now)?;
                     }
                 }
-                let (authorization, times, chore) = match judged {
-                    Judged::Forward(authorization, times, chore) => (authorization, times, chore),
+                let (authorization, of_record) = match judged {
+                    Judged::Forward(authorization, of_record) => (authorization, of_record),
                     Judged::Lookup(lookup) => return Ok(Outcome::Lookup(lookup)),
                     Judged::Ended(why) => return self.signed_out(route, head, Error::SessionExpired(why)),
                 };
-                let (ends_at, honoured_until) = times.unwrap_or((anchor.ends_at, anchor.honoured_until));
+                let OfRecord {
+                    ends_at,
+                    honoured_until,
+                    inactive,
+                    chore,
+                } = of_record.unwrap_or(OfRecord {
+                    ends_at: anchor.ends_at,
+                    honoured_until: anchor.honoured_until,
+                    inactive: match anchor.is_last && route.token.is_none() {
+                        true => Inactive::SessionOver,
+                        false => Inactive::Expired,
+                    },
+                    chore: None,
+                });
                 let forward = Forward {
                     authorization: Some(authorization),
                     session: SessionFacts {
@@ -290,6 +251,7 @@ impl<'a, K: Opens> Proxy<'a, K> {
                             .map(|facts| [Some(facts.user), facts.at_provider])
                             .unwrap_or_default(),
                     },
+                    inactive,
                 };
                 Ok(Outcome::Decided(Decision {
                     trusted,
@@ -322,7 +284,7 @@ impl<'a, K: Opens> Proxy<'a, K> {
     ) -> Result<Judged, Error> {
         let Some(token) = token else {
             return match holds {
-                Holds::Token(authorization) => Ok(Judged::Forward(authorization, None, None)),
+                Holds::Token(authorization) => Ok(Judged::Forward(authorization, None)),
                 // from before the configuration gave this route the session's token
                 Holds::Nothing | Holds::Handle(_) => Err(Error::AccessTokenExpired),
             };
@@ -348,7 +310,7 @@ impl<'a, K: Opens> Proxy<'a, K> {
         let credential = credential.ok_or(Error::AccessTokenExpired)?;
         let until = credential.honoured_until;
         let authorization = credential.authorization.map_err(|why| why.error(until, now))?;
-        Ok(Judged::Forward(authorization, None, None))
+        Ok(Judged::Forward(authorization, None))
     }
 
     fn open_api(
@@ -436,8 +398,17 @@ impl<'a, K: Opens> Proxy<'a, K> {
         if touch {
             live.last_active = now;
         }
-        let times = (live.ends_at, until);
-        Ok(Judged::Forward(authorization, Some(times), chore))
+        let of_record = OfRecord {
+            ends_at: live.ends_at,
+            honoured_until: until,
+            inactive: match (live.is_renewable(), api) {
+                (true, _) => Inactive::Expired,
+                (false, None) => Inactive::SessionOver,
+                (false, Some(_)) => Inactive::NoToken,
+            },
+            chore,
+        };
+        Ok(Judged::Forward(authorization, Some(of_record)))
     }
 
     fn anchor(&self, jar: &Jar<'_>, now: UnixTime, memo: &mut AnchorMemo) -> Result<Visible, Error> {
@@ -514,10 +485,17 @@ impl<'a, K: Opens> Proxy<'a, K> {
 
 /// What is known of a session, for one call.
 enum Judged {
-    /// With this token; when the session and the token end, where the anchor does not say.
-    Forward(Authorization, Option<(UnixTime, UnixTime)>, Option<Box<Chore>>),
+    /// With this token, and what a record says where the anchor does not.
+    Forward(Authorization, Option<OfRecord>),
     Lookup(Lookup),
     Ended(&'static str),
+}
+
+struct OfRecord {
+    ends_at: UnixTime,
+    honoured_until: UnixTime,
+    inactive: Inactive,
+    chore: Option<Box<Chore>>,
 }
 
 enum Visible {
@@ -595,6 +573,13 @@ impl Decision<'_> {
             headers::write_forwarded(headers, application, client);
         }
         Ok(proofs)
+    }
+
+    /// What it means where the provider says that its token is worth nothing.
+    pub(super) fn inactive(&self) -> Inactive {
+        self.forward
+            .as_ref()
+            .map_or(Inactive::Expired, |forward| forward.inactive)
     }
 
     /// What has to happen to the upstream's answer.

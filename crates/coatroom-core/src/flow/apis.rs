@@ -39,10 +39,15 @@ pub(super) struct Fetched {
 
 impl Handler {
     /// Whether a session without a refresh token is worth asking for tokens all the same: its own access
-    /// token lives, and what is known of some API does not hold any more.
+    /// token lives, and what is known of some API does not hold any more, or may not: where the provider is
+    /// asked about an API's token, that may have been called inactive.
     pub fn wants_exchange(&self, refresh: &Refresh, now: UnixTime) -> bool {
         let tokens = &refresh.session().tokens;
-        let is_over = |api: &Api| tokens.of_api(api.id).is_none_or(|known| known.expires_at <= now);
+        let is_over = |api: &Api| {
+            tokens
+                .of_api(api.id)
+                .is_none_or(|known| !holds(&self.app, known, now))
+        };
         tokens.refresh_token.is_none()
             && tokens.access_expires_at > now
             && self.app.apis.list.iter().any(is_over)
@@ -132,7 +137,7 @@ pub(super) fn fetch(
 enum Wanted {
     /// Each.
     All,
-    /// Those of which nothing is known that still holds.
+    /// Those of which nothing is known that is sure to hold still.
     Ended,
 }
 
@@ -164,7 +169,7 @@ impl Fetching {
             self.next = self.next.saturating_add(1);
             if self.wanted == Wanted::Ended
                 && let Some(held) = self.held(&api)
-                && held.expires_at > context.now
+                && holds(&self.app, held, context.now)
             {
                 let held = held.clone();
                 self.tokens.apis.push(held);
@@ -291,6 +296,18 @@ impl Fetching {
             reason,
         });
     }
+}
+
+/// Whether what is known of an API is sure to hold still: a token that the provider is asked about may be
+/// worth nothing before its time, and a refresh is what a client then does.
+fn holds(app: &Application, known: &ApiToken, now: UnixTime) -> bool {
+    let mut routes = app.routes.iter();
+    let mut is_asked_about = || {
+        routes.any(|route| {
+            route.introspection.is_some() && route.token.is_some_and(|token| token.api == known.api)
+        })
+    };
+    known.expires_at > now && !(known.is_there() && is_asked_about())
 }
 
 /// What a later link of a chain of refreshes leaves in the browser may be there from an earlier one

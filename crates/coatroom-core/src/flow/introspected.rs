@@ -3,18 +3,20 @@
 //! A decision that was made is asked what has to be known of its token ([`Decision::introspection`]), the
 //! provider is asked ([`Handler::introspect`]), and the answer is laid onto the decision
 //! ([`Decision::introspected`]). How long an answer counts is decided here: no longer than the token, and
-//! an answer that a token is worth nothing only for a moment. Nothing is kept here, and no session ends
-//! by any of it: what is not active is an access token that has expired.
+//! an answer that a token is worth nothing only for a moment. Nothing is kept here. What is not active is
+//! an access token that has expired, and no session ends by that which has a refresh token.
 
 use std::time::Duration;
 
 use crate::config::{Introspection, IntrospectionResponse, defaults};
 use crate::error::Error;
 use crate::flow::Decision;
+use crate::flow::api::Inactive;
 use crate::handler::Handler;
 use crate::headers::Authorization;
 use crate::oauth::introspection::{Answered, Asked};
 use crate::secret::Secret;
+use crate::session::NoToken;
 use crate::step::{Context, Step};
 use crate::time::UnixTime;
 
@@ -111,11 +113,20 @@ impl Decision<'_> {
     /// route demands.
     ///
     /// # Errors
-    /// [`Error::AccessTokenExpired`] for a token that is not active; [`Error::InsufficientScope`] where the
+    /// For a token that is not active [`Error::AccessTokenExpired`]; without a refresh token to get another
+    /// [`Error::SessionExpired`], or [`Error::Provider`] of an API's; [`Error::InsufficientScope`] where the
     /// provider says that it has fewer scopes than the route demands.
     pub fn introspected(&mut self, answer: &Introspected, scopes: &[String]) -> Result<(), Error> {
         let active = match &answer.answered {
-            Answered::Inactive => return Err(Error::AccessTokenExpired),
+            Answered::Inactive => {
+                return Err(match self.inactive() {
+                    Inactive::Expired => Error::AccessTokenExpired,
+                    Inactive::SessionOver => Error::SessionExpired(
+                        "the provider calls its access token inactive, and there is no refresh token",
+                    ),
+                    Inactive::NoToken => NoToken::Refused.error(answer.until, answer.until),
+                });
+            }
             Answered::Active(active) => active,
         };
         if let Some(granted) = &active.scope

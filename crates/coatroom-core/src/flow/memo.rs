@@ -234,6 +234,7 @@ mod tests {
             honoured_until: UnixTime(u64::MAX),
             holds: Holds::Token(Authorization::bearer(&Secret::new("t0ken"))),
             facts: None,
+            is_last: false,
         }
     }
 

@@ -94,7 +94,7 @@ pub(super) const MODES: &[Mode] = &[
         "introspection-expired",
         "active, and over",
         "RFC 7662 §2.2",
-        unusable("introspection: it has expired"),
+        INACTIVE,
         |facts, _| Answer::json(&json!({"active": true, "exp": facts.now - 600})),
     ),
     answer(

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use coatroom_core::assurance::DemandsConfig;
 use coatroom_core::config::{
-    ApplicationConfig, IntrospectionConfig, RouteConfig, SessionStorage, TokenConfig,
+    ApplicationConfig, ExchangeConfig, IntrospectionConfig, RateLimitConfig, RouteConfig, RouteLimitConfig,
+    SessionStorage, TokenConfig,
 };
 use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::support::browser::{Answer, Browser};
+use crate::support::provider::Rotation;
 use crate::support::{Rig, route, store_settings};
 
 const JWT: &str = "/jwt/1";
@@ -349,4 +351,109 @@ async fn an_apis_own_token_is_asked_about_like_the_sessions() {
         .clone();
     assert!(about.starts_with("canary-access-orders-"), "{about}");
     assert_eq!(rig.provider.script().introspection.answered.last(), Some(&sent));
+}
+
+/// Nothing could bring such a session another token: its client would refresh for ever.
+#[tokio::test]
+async fn without_a_refresh_token_a_revoked_token_is_the_sessions_end() {
+    for rig in rigs().await {
+        rig.provider.script().refresh = Rotation::Never;
+        for (path, _) in FORMS {
+            let mut browser = rig.signed_in().await;
+            passes(&rig, &mut browser, "/api/1").await;
+            let token = passes(&rig, &mut browser, "/api/1").await;
+            rig.provider.script().introspection.ended.push(token);
+            let over = (401, "session_expired".to_owned());
+            assert_eq!(refused(&rig, &mut browser, path).await, over, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_token_of_an_exchange_is_exchanged_for_anew() {
+    let rig = Rig::with(|config| {
+        routes(config);
+        let json = config.routes.iter_mut().find(|route| route.path == "/json/");
+        let token = json.and_then(|route| route.token.as_mut()).expect("a token");
+        token.exchange = Some(ExchangeConfig {
+            audience: Some("pay".to_owned()),
+            ..ExchangeConfig::default()
+        });
+    })
+    .await;
+    rig.provider.script().refresh = Rotation::Never;
+    let mut browser = rig.signed_in().await;
+    let before = passes(&rig, &mut browser, JSON).await;
+    rig.provider.script().introspection.ended.push(before.clone());
+    rig.advance(60);
+    let expired = (401, "access_token_expired".to_owned());
+    assert_eq!(refused(&rig, &mut browser, JSON).await, expired);
+    refresh(&mut browser).await;
+    let after = passes(&rig, &mut browser, JSON).await;
+    assert!(
+        after.starts_with("canary-access-pay-") && after != before,
+        "{after}"
+    );
+}
+
+/// A provider that is slower than what a store said counts: each answer is for the call that asked.
+#[tokio::test]
+async fn a_slow_provider_is_asked_once_by_a_call_whose_answers_are_not_kept() {
+    let storage = SessionStorage::Store(Box::new(store_settings()));
+    let rig = Rig::new().await.replica_with(storage, |config| {
+        routes(config);
+        let json = config.routes.iter_mut().find(|route| route.path == "/json/");
+        let token = json.and_then(|route| route.token.as_mut()).expect("a token");
+        token.introspection.as_mut().expect("one").cache = Some(Duration::ZERO);
+    });
+    // within the leeway, and so over as soon as it came
+    for (path, members) in [(JSON, json!({})), (JWT, json!({"exp": rig.now()}))] {
+        let browser = rig.signed_in().await;
+        rig.provider.script().introspection.members = members;
+        let before = asked(&rig);
+        rig.provider.hold_tokens();
+        let slow = async {
+            rig.until(|| asked(&rig) > before).await;
+            rig.advance(3);
+            rig.provider.release_tokens();
+        };
+        let call = browser.send(browser.fetch_request(&Method::GET, path, ""));
+        let (answer, ()) = tokio::join!(call, slow);
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+        assert_eq!(asked(&rig), before + 1, "{path}");
+    }
+}
+
+/// Also where what is asked is asked again and again: the limit is what keeps it from the provider.
+#[tokio::test]
+async fn a_routes_limit_counts_a_call_once_and_before_the_provider_is_asked() {
+    let limited = |config: &mut ApplicationConfig| {
+        routes(config);
+        let json = config.routes.iter_mut().find(|route| route.path == "/json/");
+        let json = json.expect("a route");
+        json.rate_limit = Some(RouteLimitConfig {
+            limit: RateLimitConfig {
+                requests: 1,
+                per: Duration::from_secs(600),
+                burst: Some(2),
+            },
+            by: None,
+        });
+        let token = json.token.as_mut().expect("a token");
+        token.introspection.as_mut().expect("one").cache = Some(Duration::ZERO);
+    };
+    let first = Rig::with(limited).await;
+    let storage = SessionStorage::Store(Box::new(store_settings()));
+    let second = Rig::new().await.replica_with(storage, limited);
+    for rig in [first, second] {
+        let mut browser = rig.signed_in().await;
+        for _ in 0..2 {
+            passes(&rig, &mut browser, JSON).await;
+        }
+        let before = asked(&rig);
+        rig.api.seen.lock().expect("no panic").clear();
+        let (status, code) = refused(&rig, &mut browser, JSON).await;
+        assert_eq!((status, code.as_str()), (429, "rate_limited"));
+        assert_eq!(asked(&rig), before);
+    }
 }
