@@ -51,8 +51,8 @@ pub enum Error {
     /// The session is over: idle, absolute, revoked, or the provider ended it.
     #[error("the session has ended: {0}")]
     SessionExpired(&'static str),
-    /// The provider no longer takes the session's refresh token: the one failure of a refresh that
-    /// ends a session.
+    /// The provider no longer takes the session's refresh token, or gave another user's tokens for it:
+    /// the one failure of a refresh that ends a session.
     #[error("the provider refused the refresh token (invalid_grant)")]
     GrantEnded,
     /// A cross-site request, or one that cannot prove it is not.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use coatroom_core::config::{Origin, ProviderName};
 use coatroom_core::error::Error;
 use coatroom_core::flow::{
-    AgentResponse, Asks, Effects, Follow, IdToken, Input, Redemption, Refresh, Refreshed, Refusal,
+    AgentResponse, Asks, Effects, Follow, IdToken, Input, Redeemed, Redemption, Refresh, Refreshed, Refusal,
     Revocation, Revoked, Seen, StoreView,
 };
 use coatroom_core::guard::Navigation;
@@ -391,22 +391,44 @@ async fn refresh_once(
 }
 
 async fn refresh_at_provider(
-    shared: &Shared,
-    agent: &Agent,
+    shared: &Arc<Shared>,
+    agent: &Arc<Agent>,
     key: &MemoryKey,
     redemption: &Redemption,
 ) -> Result<Refreshed, Error> {
     agent.outage.may_ask(key, shared.clock.now())?;
-    let outcome = converse(shared, agent, |context| {
-        shared.telemetry.refresh(agent.index, telemetry::Refreshed::Sent);
-        agent.handler.refresh_tokens(redemption, context)
-    })
-    .await;
+    let outcome = redeem(shared, agent, redemption).await;
     agent.outage.note(key, &outcome, shared.clock.now());
     if let Ok(refreshed) = &outcome {
         agent.note_missing(refreshed.api_failures(), shared.clock.now());
     }
     outcome
+}
+
+/// Redeems a refresh token. Another user's tokens are nobody's to have: they are revoked behind it.
+pub(crate) async fn redeem(
+    shared: &Arc<Shared>,
+    agent: &Arc<Agent>,
+    redemption: &Redemption,
+) -> Result<Refreshed, Error> {
+    let redeemed = converse(shared, agent, |context| {
+        shared.telemetry.refresh(agent.index, telemetry::Refreshed::Sent);
+        agent.handler.refresh_tokens(redemption, context)
+    });
+    match redeemed.await? {
+        Redeemed::Tokens(refreshed) => Ok(refreshed),
+        Redeemed::Anothers(revocations) => {
+            tracing::warn!(
+                application = agent.id(),
+                "a refresh brought an access token that is not of the session's user: the session has ended"
+            );
+            let (work, agent) = (Arc::clone(shared), Arc::clone(agent));
+            shared
+                .control
+                .spawn(async move { revoke_all(&work, &agent, revocations).await });
+            Err(Error::GrantEnded)
+        }
+    }
 }
 
 /// Ends sessions before the answer is sent; revokes behind it.

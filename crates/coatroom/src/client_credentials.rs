@@ -79,6 +79,10 @@ impl ClientTokens {
         };
         let places = handler.application().client_grants.iter().map(|grant| {
             if let Some(kept) = kept(grant) {
+                kept.held.rcu(|held| match held.taken_over() {
+                    Some(without) => Arc::new(without),
+                    None => Arc::clone(held),
+                });
                 return Ok(kept);
             }
             Ok(Arc::new(Place {

@@ -91,6 +91,9 @@ pub fn is_same_client(one: &Provider, other: &Provider) -> bool {
     one.issuer == other.issuer
         && one.client_id == other.client_id
         && one.habits.discovery == other.habits.discovery
+        && one.habits.tenants == other.habits.tenants
+        && one.plain == other.plain
+        && one.profile == other.profile
         && one.dpop == other.dpop
         && one.client_certificate == other.client_certificate
         && one.certificate_bound_access_tokens == other.certificate_bound_access_tokens
@@ -163,7 +166,8 @@ mod tests {
     use super::*;
     use crate::config::testing::{checked, config, files, upstream};
     use crate::config::{
-        ApplicationConfig, ClientCertificate, PrivateKeyPem, ProviderConfig, RouteConfig, SessionConfig,
+        ApplicationConfig, ClientCertificate, EndpointsConfig, PlainConfig, PrivateKeyPem, ProviderConfig,
+        RouteConfig, SessionConfig, UserConfig,
     };
     use crate::secret::Secret;
 
@@ -372,7 +376,34 @@ mod tests {
             change(config.provider.as_mut().expect("an agent"));
             checked(config).provider.expect("an agent")
         };
-        let cases: [(&str, Change, bool); 6] = [
+        let plain: Change = |p| {
+            p.scopes = None;
+            p.plain = PlainConfig {
+                protocol: Some("oauth2".into()),
+                endpoints: Some(EndpointsConfig {
+                    authorization: "https://login.example.com/authorize".into(),
+                    token: "https://login.example.com/token".into(),
+                    ..EndpointsConfig::default()
+                }),
+                user: Some(UserConfig {
+                    subject: Some("none".into()),
+                    ..UserConfig::default()
+                }),
+                ..PlainConfig::default()
+            };
+        };
+        let elsewhere = |provider| {
+            let mut provider: Provider = std::sync::Arc::into_inner(provider).expect("nobody else has it");
+            let endpoints = provider.plain.as_mut().and_then(|plain| plain.endpoints.as_mut());
+            endpoints.expect("they are written").token.set_path("/other");
+            provider
+        };
+        assert!(is_same_client(&provider(plain), &provider(plain)));
+        assert!(
+            !is_same_client(&provider(plain), &elsewhere(provider(plain))),
+            "another place"
+        );
+        let cases: [(&str, Change, bool); 7] = [
             ("nothing", |_| {}, true),
             (
                 "scopes of sign-ins",
@@ -390,6 +421,7 @@ mod tests {
                 |p| p.issuer = "https://other.example.com".into(),
                 false,
             ),
+            ("without ID tokens", plain, false),
             ("bound to a key", |p| p.dpop = Some("ES256".into()), false),
         ];
         for (name, change, same) in cases {

@@ -64,6 +64,16 @@ pub struct Plain {
     pub scopes_with_commas: bool,
 }
 
+impl Plain {
+    /// Whether a refresh asks who the user is.
+    pub(crate) fn asks_at_refresh(&self) -> bool {
+        match self.user {
+            User::Asked { at_refresh, .. } => at_refresh,
+            User::Nobody => false,
+        }
+    }
+}
+
 /// The endpoints of a provider without metadata, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoints {

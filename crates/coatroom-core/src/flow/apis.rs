@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{Api, ApiId, Application, Provider, Userinfo};
+use crate::config::{Api, ApiId, Application, Plain, Provider, Userinfo};
 use crate::cookie::{MAX_CHUNKS, MAX_PAIR};
 use crate::error::Error;
 use crate::flow::{Refresh, Refreshed, StoredSession};
@@ -91,11 +91,12 @@ impl Handler {
         self.most_requests(stored.session())
     }
 
-    /// The session's own tokens, one for each API, and userinfo; each once more where the session has a
+    /// The session's own tokens, one for each API, and userinfo or who else says who the user is; each once more where the session has a
     /// key, whatever the configuration says by now: the provider may want another nonce in the proof.
     fn most_requests(&self, session: &Session) -> u32 {
         let apis = u32::try_from(self.app.apis.list.len()).unwrap_or(u32::MAX);
-        let userinfo = u32::from(self.provider.userinfo != Userinfo::Never);
+        let asks_user = self.provider.plain.as_ref().is_some_and(Plain::asks_at_refresh);
+        let userinfo = u32::from(self.provider.userinfo != Userinfo::Never || asks_user);
         let tries = 1 + u32::from(session.proof_key.is_some());
         apis.saturating_add(1 + userinfo).saturating_mul(tries)
     }
@@ -224,7 +225,12 @@ impl Fetching {
             refresh_token,
             refresh_expires_in,
             outcome,
-        } = resource::read(api, reply, dpop::token_type(self.proof_key.as_ref()));
+        } = resource::read(
+            api,
+            reply,
+            dpop::token_type(self.proof_key.as_ref()),
+            &self.provider,
+        );
         if refresh_token.is_some() {
             let life = refresh_expires_in.map(std::time::Duration::from_secs);
             self.tokens.refresh_expires_at = life.map(|life| now.plus(life));

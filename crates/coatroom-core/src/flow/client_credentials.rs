@@ -192,6 +192,15 @@ impl ClientCredential {
         }
     }
 
+    /// The same for another configuration: what failed may have failed by the old one. None where nothing
+    /// failed.
+    pub fn taken_over(&self) -> Option<Self> {
+        self.failure.map(|_| Self {
+            failure: None,
+            ..self.clone()
+        })
+    }
+
     /// What is known once it was asked for. A token that is still good stays where there is no newer.
     #[must_use]
     pub fn settled(
@@ -429,6 +438,11 @@ mod tests {
         let known = known.settled(Err(&refused()), after(265), &mut rng);
         assert_eq!(letter(&known, after(269)), 'u');
         assert_eq!(letter(&known, after(270)), 'r');
+        // the failure was the old configuration's
+        let known = known.taken_over().expect("it failed");
+        assert_eq!(letter(&known, after(269)), 'd');
+        assert_eq!(letter(&known, after(270)), 'm');
+        assert!(known.taken_over().is_none());
     }
 
     #[test]

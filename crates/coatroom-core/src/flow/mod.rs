@@ -51,7 +51,7 @@ pub use memo::AnchorMemo;
 pub use probe::{ClientVerdict, RedirectVerdict};
 pub use provider_logout::{LogoutNotice, Once, Owner, ProviderLogout};
 pub use proxy::ProxyHandler;
-pub use refresh::{Follow, IdToken, Redemption, Refresh, Refreshed};
+pub use refresh::{Follow, IdToken, Redeemed, Redemption, Refresh, Refreshed};
 pub use sessions::SessionsOf;
 pub(crate) use several::PARAMETER as PROVIDER_PARAMETER;
 pub(crate) use status::claims_of;

@@ -1,19 +1,23 @@
 //! Sign-in and refresh without an ID token: who the user is, is asked.
 //!
-//! At a sign-in nobody is signed in before the answer came; at a refresh the user has to be the same,
-//! and only an outage leaves it at what is known. Nothing here decides what an answer means.
+//! At a sign-in nobody is signed in before the answer came. At a refresh the refresh token is redeemed,
+//! so that nothing that comes of the question may lose what came for it: an answer that names another
+//! user ends the session, and every other one that does not help leaves it at what is known. Nothing here
+//! decides what an answer means.
 
 use std::sync::Arc;
 
 use crate::assurance::Authentication;
-use crate::config::{Application, Provider, User};
+use crate::config::{Application, Plain, Provider};
 use crate::error::Error;
 use crate::flow::exchange::SignedIn;
+use crate::flow::refresh::{Redeemed, Refreshed};
 use crate::flow::signing_in::SigningIn;
 use crate::flow::status::user_of;
 use crate::flow::verifying::tokens;
 use crate::oauth::plain::{Asked, Identity};
 use crate::oauth::token::TokenResponse;
+use crate::oauth::userinfo::UserinfoClaims;
 use crate::seal::ProofKey;
 use crate::secret::Secret;
 use crate::session::Tokens;
@@ -36,7 +40,7 @@ pub(super) fn sign_in(
         let life = signing_in.app.session.default_token_life;
         let issued_by = signing_in.provider.name.clone();
         let tokens = Tokens {
-            userinfo: claims,
+            userinfo: claims?,
             ..tokens(response, statement, life, issued_by, context.now)
         };
         signing_in.finish(tokens, Authentication::default(), context)
@@ -45,46 +49,48 @@ pub(super) fn sign_in(
 
 /// A refresh: new tokens with what is known of the user, and why no more is.
 pub(super) fn again(
+    mut refreshed: Refreshed,
+    known: Option<UserinfoClaims>,
     app: Arc<Application>,
     provider: Arc<Provider>,
-    tokens: Tokens,
     proof_key: Option<ProofKey>,
     context: &mut Context<'_>,
-) -> Result<Step<(Tokens, Option<Error>)>, Error> {
-    let is_asked = match provider.plain.as_ref().map(|plain| &plain.user) {
-        Some(User::Asked { at_refresh, .. }) => *at_refresh,
-        Some(User::Nobody) | None => false,
-    };
-    if !is_asked {
-        return Ok(Step::Done((tokens, None)));
+) -> Result<Step<Redeemed>, Error> {
+    refreshed.tokens.userinfo = known;
+    if !provider.plain.as_ref().is_some_and(Plain::asks_at_refresh) {
+        return Ok(Step::Done(Redeemed::Tokens(refreshed)));
     }
     let asked = Asked {
         app,
         provider,
-        access_token: tokens.access_token.clone(),
+        access_token: refreshed.tokens.access_token.clone(),
         proof_key,
     };
-    let step = asked.step(context)?.caught();
-    step.and_then(context, move |outcome, _| match outcome {
-        Ok(Identity { statement, claims }) => {
-            if !is_same(&tokens.id_token, &statement) {
-                return Err(Error::Provider(
-                    "the new access token is another user's, or the session began without one".to_owned(),
-                ));
+    let step = match asked.step(context) {
+        Ok(step) => step.caught(),
+        Err(error) => Step::Done(Err(error)),
+    };
+    step.and_then(context, move |outcome, _| {
+        let claims = match outcome {
+            Ok(Identity { statement, .. }) if !is_same(&refreshed.tokens.id_token, &statement) => {
+                return Ok(Step::Done(Redeemed::Anothers(refreshed.revocations())));
             }
-            let tokens = Tokens {
-                userinfo: claims,
-                id_token: statement,
-                ..tokens
-            };
-            Ok(Step::Done((tokens, None)))
+            Ok(Identity { statement, claims }) => {
+                refreshed.tokens.id_token = statement;
+                claims
+            }
+            Err(error) => Err(error),
+        };
+        match claims {
+            Ok(claims) => refreshed.tokens.userinfo = claims,
+            // the claims that were known stay
+            Err(error) => refreshed.userinfo = Some(error),
         }
-        // nobody is signed out by an outage, and nobody becomes somebody else
-        Err(error @ Error::ProviderUnavailable { .. }) => Ok(Step::Done((tokens, Some(error)))),
-        Err(error) => Err(error),
+        Ok(Step::Done(Redeemed::Tokens(refreshed)))
     })
 }
 
+/// Whether the session's user is the answer's: one that began without a user has none.
 fn is_same(old: &Secret, new: &Secret) -> bool {
     let user = user_of(old);
     user.is_some() && user == user_of(new)

@@ -14,7 +14,7 @@ use crate::flow::apis::{self, ApiFailure};
 use crate::flow::exchange::user_of;
 use crate::flow::verifying::{Verifying, tokens};
 use crate::flow::visible::{Ended, State};
-use crate::flow::{AgentResponse, Effects, Extended, Input, Refusal, Seen};
+use crate::flow::{AgentResponse, Effects, Extended, Input, Refusal, Revocation, Seen};
 use crate::handler::{Handler, MemoryKey};
 use crate::oauth::id_token::same_subject;
 use crate::oauth::userinfo::{Asked, UserinfoClaims};
@@ -48,14 +48,23 @@ enum Activity {
     Timer,
 }
 
+/// What a redemption brought.
+#[expect(clippy::large_enum_variant, reason = "one for each refresh, and moved once")]
+pub enum Redeemed {
+    /// New tokens.
+    Tokens(Refreshed),
+    /// Tokens of another user, which have to be revoked: the session is over, as by [`Error::GrantEnded`].
+    Anothers(Vec<Revocation>),
+}
+
 /// New tokens, not yet written into cookies.
 #[derive(Clone)]
 pub struct Refreshed {
-    tokens: Tokens,
+    pub(super) tokens: Tokens,
     id_token: IdToken,
     api_failures: Vec<ApiFailure>,
     /// Why userinfo was not had; then the claims that were known stay.
-    userinfo: Option<Error>,
+    pub(super) userinfo: Option<Error>,
 }
 
 /// What became of the ID token of a refresh.
@@ -299,7 +308,7 @@ impl Handler {
         &self,
         redemption: &Redemption,
         context: &mut Context<'_>,
-    ) -> Result<Step<Refreshed>, Error> {
+    ) -> Result<Step<Redeemed>, Error> {
         self.check_own(redemption.issued_by.as_ref())?;
         let token = redemption.refresh_token.clone();
         let known_expiry = redemption.refresh_expires_at;
@@ -377,19 +386,9 @@ impl Handler {
         })?;
         let (known, provider) = (redemption.userinfo.clone(), self.provider.clone());
         let (proof_key, app) = (redemption.proof_key.clone(), self.app.clone());
-        step.and_then(context, move |mut refreshed: Refreshed, context| {
+        step.and_then(context, move |refreshed: Refreshed, context| {
             if provider.plain.is_some() {
-                refreshed.tokens.userinfo = known;
-                let tokens = refreshed.tokens.clone();
-                let again = super::plain::again(app, provider, tokens, proof_key, context)?;
-                return again.and_then(context, move |(tokens, userinfo), _| {
-                    let known = Refreshed {
-                        tokens,
-                        userinfo,
-                        ..refreshed
-                    };
-                    Ok(Step::Done(known))
-                });
+                return super::plain::again(refreshed, known, app, provider, proof_key, context);
             }
             refreshed.with_userinfo(known, provider, proof_key, context)
         })
@@ -470,13 +469,13 @@ impl Handler {
     }
 
     /// Under which key the memory knows the successor of a token that is to be revoked.
-    pub fn revocation_key(&self, revocation: &crate::flow::Revocation) -> MemoryKey {
+    pub fn revocation_key(&self, revocation: &Revocation) -> MemoryKey {
         self.token_key(&revocation.token)
     }
 
     /// The revocations that follow from what the memory holds under
     /// [`revocation_key`](Self::revocation_key): the successor has to go as well.
-    pub fn revoke_successor(&self, key: &MemoryKey, sealed: &[u8]) -> Vec<crate::flow::Revocation> {
+    pub fn revoke_successor(&self, key: &MemoryKey, sealed: &[u8]) -> Vec<Revocation> {
         let tokens = self
             .open_memory(key, sealed)
             .and_then(|plaintext| decode_tokens(plaintext.plaintext()));
@@ -552,7 +551,7 @@ impl Refreshed {
         provider: std::sync::Arc<Provider>,
         proof_key: Option<ProofKey>,
         context: &mut Context<'_>,
-    ) -> Result<Step<Self>, Error> {
+    ) -> Result<Step<Redeemed>, Error> {
         let asking = Asked {
             provider,
             access_token: self.tokens.access_token.clone(),
@@ -571,7 +570,7 @@ impl Refreshed {
                     self.userinfo = Some(error);
                 }
             }
-            Ok(Step::Done(self))
+            Ok(Step::Done(Redeemed::Tokens(self)))
         })
     }
 
@@ -581,7 +580,7 @@ impl Refreshed {
     }
 
     /// What has to be revoked if nobody is to have these tokens.
-    pub fn revocations(&self) -> Vec<crate::flow::Revocation> {
+    pub fn revocations(&self) -> Vec<Revocation> {
         self.tokens.revocations()
     }
 }

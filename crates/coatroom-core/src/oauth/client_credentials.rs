@@ -8,8 +8,9 @@ use http::{HeaderMap, StatusCode};
 
 use super::client_auth;
 use super::dpop::names_error;
+use super::plain;
 use super::resource::judge_scopes;
-use super::token::{self, TokenFailure, TokenType};
+use super::token::{TokenFailure, TokenType};
 use crate::config::{ClientGrant, Provider};
 use crate::error::Error;
 use crate::secret::Secret;
@@ -46,7 +47,7 @@ pub(crate) fn read(
     provider: &Provider,
     context: &Context<'_>,
 ) -> Result<(Secret, Option<u64>), Error> {
-    let outcome = token::parse_token_reply(reply, wanted).and_then(|response| {
+    let outcome = plain::parse_token_reply(reply, wanted, provider).and_then(|response| {
         judge_scopes(&grant.scopes, &response.scope)?;
         Ok((response.access_token, response.expires_in))
     });
@@ -93,7 +94,7 @@ mod tests {
 
     use super::*;
     use crate::config::ApiTarget;
-    use crate::oauth::testing::{metadata, provider, with_context};
+    use crate::oauth::testing::{metadata, plain, provider, with_context};
     use crate::step::ProviderResponse;
 
     fn grant(target: Option<ApiTarget>, scopes: &[&str]) -> ClientGrant {
@@ -132,6 +133,15 @@ mod tests {
     }
 
     fn answered(grant: &ClientGrant, status: u16, body: &Value) -> Result<(Secret, Option<u64>), Error> {
+        answered_by(&provider(), grant, status, body)
+    }
+
+    fn answered_by(
+        provider: &Provider,
+        grant: &ClientGrant,
+        status: u16,
+        body: &Value,
+    ) -> Result<(Secret, Option<u64>), Error> {
         let reply = Reply::Response(ProviderResponse {
             status: StatusCode::from_u16(status).expect("a status"),
             content_type: None,
@@ -139,8 +149,28 @@ mod tests {
             body: body.to_string().into_bytes().into(),
         });
         with_context(metadata(), |context| {
-            read(grant, &reply, TokenType::Bearer, &provider(), context)
+            read(grant, &reply, TokenType::Bearer, provider, context)
         })
+    }
+
+    #[test]
+    fn the_habits_of_plain_oauth_are_those_of_the_clients_own_token() {
+        let commas = json!({"access_token": "t", "token_type": "bearer", "scope": "b,a"});
+        let refused = json!({"error": "incorrect_client_credentials"});
+        let away = json!({"error": "temporarily_unavailable"});
+        let grant = grant(None, &["a", "b"]);
+        for habits in [true, false] {
+            let answered = |body| answered_by(&plain(habits), &grant, 200, body);
+            assert_eq!(answered(&commas).is_ok(), habits);
+            let error = answered(&refused).err().expect("there is no token").to_string();
+            assert_eq!(error.contains("invalid_client"), habits, "{error}");
+            let error = answered(&away).err().expect("there is no token");
+            assert_eq!(
+                matches!(error, Error::ProviderUnavailable { .. }),
+                habits,
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -31,8 +31,9 @@ pub(crate) const NOBODY: &str = "coatroom_session";
 pub(crate) struct Identity {
     /// Who the user is.
     pub(crate) statement: Secret,
-    /// What else the session keeps of the answer.
-    pub(crate) claims: Option<UserinfoClaims>,
+    /// What else the session keeps of the answer, or why that cannot be kept: who it is, is known all
+    /// the same.
+    pub(crate) claims: Result<Option<UserinfoClaims>, Error>,
 }
 
 /// Whom to ask about, and by what right.
@@ -57,7 +58,7 @@ impl Asked {
                 let somebody = random_text::<16>(context.rng);
                 return Ok(Step::Done(Identity {
                     statement: statement(&self.provider.issuer, NOBODY, &somebody),
-                    claims: None,
+                    claims: Ok(None),
                 }));
             }
             None => {
@@ -117,11 +118,7 @@ pub(crate) fn parse_token_reply(
     let Some(plain) = &provider.plain else {
         return token::parse_token_reply(reply, wanted);
     };
-    if let Reply::Response(response) = reply
-        && plain.token_errors_with_200
-        && response.status == StatusCode::OK
-        && let Some(error) = token::error_alone(&response.body)
-    {
+    if let Some(error) = error_with_200(reply, provider) {
         // GitHub's own words for what RFC 6749 §5.2 has names for
         let code = match error.expose() {
             "bad_verification_code" | "bad_refresh_token" => "invalid_grant",
@@ -139,6 +136,26 @@ pub(crate) fn parse_token_reply(
     Ok(response)
 }
 
+/// The refresh token of an answer whose access token cannot be used; a refusal has none, whatever its
+/// status.
+pub(crate) fn rescued_refresh_token(reply: &Reply, provider: &Provider) -> Option<Secret> {
+    match error_with_200(reply, provider) {
+        Some(_) => None,
+        None => token::rescued_refresh_token(reply),
+    }
+}
+
+fn error_with_200(reply: &Reply, provider: &Provider) -> Option<Secret> {
+    let Reply::Response(response) = reply else {
+        return None;
+    };
+    let plain = provider.plain.as_ref();
+    let says_so = plain.is_some_and(|plain| plain.token_errors_with_200);
+    (says_so && response.status == StatusCode::OK)
+        .then(|| token::error_alone(&response.body))
+        .flatten()
+}
+
 fn read(reply: &Reply, subject: &str, issuer: &str, app: &Application) -> Result<Identity, Error> {
     let response = match reply {
         Reply::Response(response) => response,
@@ -154,7 +171,7 @@ fn read(reply: &Reply, subject: &str, issuer: &str, app: &Application) -> Result
     let sub = named(&answer, subject)?;
     Ok(Identity {
         statement: statement(issuer, "sub", &sub),
-        claims: kept(&mut answer, app)?,
+        claims: kept(&mut answer, app),
     })
 }
 
@@ -223,22 +240,10 @@ const MAX_SUBJECT: usize = 255;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ApplicationConfig;
     use crate::config::testing::{checked, config};
-    use crate::config::{ApplicationConfig, Plain};
-    use crate::oauth::testing::provider;
+    use crate::oauth::testing::{plain, provider};
     use crate::oauth::token::Granted;
-
-    fn plain(habits: bool) -> Provider {
-        Provider {
-            plain: Some(Plain {
-                endpoints: None,
-                user: User::Nobody,
-                token_errors_with_200: habits,
-                scopes_with_commas: habits,
-            }),
-            ..provider()
-        }
-    }
 
     fn answer(status: u16, content_type: &str, body: &str) -> Reply {
         Reply::Response(ProviderResponse {
@@ -379,7 +384,11 @@ mod tests {
             let identity = read(&reply, "id", "https://login.example.com", &app(claims))
                 .ok()
                 .unwrap();
-            identity.claims.map(|claims| Value::Object(claims.claims()))
+            identity
+                .claims
+                .ok()
+                .flatten()
+                .map(|claims| Value::Object(claims.claims()))
         };
         assert_eq!(
             kept(None),
@@ -389,8 +398,13 @@ mod tests {
         assert_eq!(kept(Some(&["sub"])), None);
         let long = format!(r#"{{"id":1,"bio":"{}"}}"#, "x".repeat(5000));
         let reply = answer(200, "application/json", &long);
-        assert!(read(&reply, "id", "https://login.example.com", &app(None)).is_err());
-        assert!(read(&reply, "id", "https://login.example.com", &app(Some(&["id"]))).is_ok());
+        let claims = |listed| {
+            let identity = read(&reply, "id", "https://login.example.com", &app(listed));
+            // who it is, is known in any case
+            identity.expect("it names somebody").claims
+        };
+        assert!(claims(None).is_err());
+        assert!(claims(Some(&["id"])).is_ok());
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! of itself nothing beyond what was asked for. A refresh token that comes along is kept whatever
 //! else is wrong with the answer, because it may be the only good one. No error repeats an answer.
 
-use super::client_auth;
-use super::token::{self, Granted, TokenFailure, TokenResponse, TokenType};
+use super::token::{Granted, TokenFailure, TokenResponse, TokenType};
+use super::{client_auth, plain};
 use crate::config::apis::{ACCESS_TOKEN_TYPE, TOKEN_TYPES};
 use crate::config::{Api, ApiGrant, Provider};
 use crate::error::Error;
@@ -62,9 +62,9 @@ pub(crate) fn request(
 }
 
 /// Judges the answer.
-pub(crate) fn read(api: &Api, reply: &Reply, wanted: TokenType) -> Answered {
+pub(crate) fn read(api: &Api, reply: &Reply, wanted: TokenType, provider: &Provider) -> Answered {
     let by_refresh = api.grant == ApiGrant::Refresh;
-    match token::parse_token_reply(reply, wanted) {
+    match plain::parse_token_reply(reply, wanted, provider) {
         Ok(mut response) => {
             // what comes along with an exchanged token belongs to that token (RFC 8693 §2.2.1)
             let refresh_token = response.refresh_token.take().filter(|_| by_refresh);
@@ -75,7 +75,7 @@ pub(crate) fn read(api: &Api, reply: &Reply, wanted: TokenType) -> Answered {
             }
         }
         Err(failure) => Answered {
-            refresh_token: token::rescued_refresh_token(reply).filter(|_| by_refresh),
+            refresh_token: plain::rescued_refresh_token(reply, provider).filter(|_| by_refresh),
             refresh_expires_in: None,
             outcome: Err(failure),
         },
@@ -129,7 +129,7 @@ mod tests {
 
     use super::*;
     use crate::config::{ApiId, ApiTarget};
-    use crate::oauth::testing::{metadata, provider, with_context};
+    use crate::oauth::testing::{metadata, plain, provider, with_context};
     use crate::step::ProviderResponse;
 
     fn api(grant: ApiGrant, target: ApiTarget, scopes: &[&str]) -> Api {
@@ -196,13 +196,17 @@ mod tests {
     }
 
     fn answered(api: &Api, status: u16, body: &Value) -> Answered {
+        answered_by(&provider(), api, status, body)
+    }
+
+    fn answered_by(provider: &Provider, api: &Api, status: u16, body: &Value) -> Answered {
         let response = ProviderResponse {
             status: StatusCode::from_u16(status).expect("a status"),
             content_type: None,
             dpop_nonce: None,
             body: body.to_string().into_bytes().into(),
         };
-        read(api, &Reply::Response(response), TokenType::Bearer)
+        read(api, &Reply::Response(response), TokenType::Bearer, provider)
     }
 
     #[test]
@@ -272,6 +276,24 @@ mod tests {
             assert_eq!(answered.outcome.is_ok(), good, "{name}");
             if let Ok((token, life)) = answered.outcome {
                 assert!(token == Secret::new("t0ken") && life == Some(60), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_habits_of_plain_oauth_are_those_of_an_apis_token() {
+        let commas = json!({"access_token": "t", "token_type": "bearer", "scope": "b,a"});
+        let refused = json!({"error": "bad_refresh_token", "refresh_token": "next"});
+        for grant in [ApiGrant::Refresh, exchange(None)] {
+            let api = api(grant, resource(), &["a", "b"]);
+            for habits in [true, false] {
+                let answered = answered_by(&plain(habits), &api, 200, &commas);
+                assert_eq!(answered.outcome.is_ok(), habits);
+                let answered = answered_by(&plain(habits), &api, 200, &refused);
+                let failure = answered.outcome.err().expect("there is no token");
+                assert_eq!(failure == TokenFailure::InvalidGrant, habits);
+                let rescued = !habits && api.grant == ApiGrant::Refresh;
+                assert_eq!(answered.refresh_token.is_some(), rescued);
             }
         }
     }

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::{JwkSet, Metadata, ProviderSnapshot};
-use crate::config::{ClientAuth, ClientAuthMethod, Provider};
+use crate::config::{ClientAuth, ClientAuthMethod, Plain, Provider, User};
 use crate::rng::testing::Counter;
 use crate::secret::Secret;
 use crate::step::Context;
@@ -219,6 +219,19 @@ pub(crate) fn with_context<T>(metadata: Metadata, look: impl FnOnce(&mut Context
         now: UnixTime(1_900_000_000),
         rng: &mut Counter(1),
     })
+}
+
+/// A provider of plain OAuth, with the habits of its token endpoint or without.
+pub(crate) fn plain(habits: bool) -> Provider {
+    Provider {
+        plain: Some(Plain {
+            endpoints: None,
+            user: User::Nobody,
+            token_errors_with_200: habits,
+            scopes_with_commas: habits,
+        }),
+        ..provider()
+    }
 }
 
 /// A provider as configured for the tests.

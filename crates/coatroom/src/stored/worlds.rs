@@ -13,7 +13,7 @@ use coatroom_core::handler::MemoryKey;
 use coatroom_core::rng::Rng as _;
 use coatroom_core::store::{Ended as Announced, EntryKey, Holder, Lease, RecordVersion, Replaced};
 
-use crate::agent::{converse, revoke_all};
+use crate::agent::{redeem, revoke_all};
 use crate::clock::SystemRng;
 use crate::handler::{Agent, Shared};
 use crate::provider::KEYS_LIMIT;
@@ -115,11 +115,7 @@ impl Common {
         let (shared, agent) = (&self.shared, &self.agent);
         let key = MemoryKey::from_bytes(self.lease.0);
         agent.outage.may_ask(&key, shared.clock.now())?;
-        let outcome = converse(shared, agent, |context| {
-            shared.telemetry.refresh(agent.index, telemetry::Refreshed::Sent);
-            agent.handler.refresh_tokens(redemption, context)
-        })
-        .await;
+        let outcome = redeem(shared, agent, redemption).await;
         agent.outage.note(&key, &outcome, shared.clock.now());
         if let Ok(refreshed) = &outcome {
             agent.note_missing(refreshed.api_failures(), shared.clock.now());

@@ -542,6 +542,33 @@ async fn bound_tokens_have_a_key_of_their_own_and_a_proof_for_each_call() {
 }
 
 #[tokio::test]
+async fn a_reload_asks_at_once_again_for_what_failed_before() {
+    let rig = Rig::with(routes).await;
+    let mut browser = rig.browser();
+    rig.provider.script().token_fault = Some(Fault::Answer(
+        400,
+        "application/json",
+        r#"{"error":"invalid_scope"}"#,
+    ));
+    assert_eq!(
+        get(&mut browser, "/catalogue/1").await.error_code(),
+        "provider_error"
+    );
+    // somebody allows it at the provider, and reloads
+    rig.provider.script().token_fault = None;
+    assert_eq!(
+        get(&mut browser, "/catalogue/1").await.error_code(),
+        "provider_error"
+    );
+    let mut config = config(&rig.provider.issuer);
+    routes(&mut config);
+    rig.handler
+        .reload(vec![checked(config)], ring(&[OLD_KEY]))
+        .expect("a good configuration");
+    passes(&rig, &mut browser, "/catalogue/1").await;
+}
+
+#[tokio::test]
 async fn a_reload_keeps_the_tokens_of_the_same_client_and_drops_those_of_another() {
     let rig = Rig::with(routes).await;
     let mut browser = rig.browser();

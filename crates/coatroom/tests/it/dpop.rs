@@ -10,7 +10,7 @@ use coatroom::clock::Clock as _;
 use coatroom::timer::CoarseTimer;
 use coatroom::upstream::{Connector, Upstream};
 use coatroom::{DpopSigner, TokenHandlerService};
-use coatroom_core::config::{ApplicationConfig, RouteConfig, RouteTargetConfig};
+use coatroom_core::config::{ApplicationConfig, RouteConfig, RouteTargetConfig, UserConfig};
 use coatroom_core::flow::Input;
 use coatroom_core::handler::Handler;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -576,11 +576,36 @@ async fn sessions_from_before_the_setting_changed_live_on_as_they_began() {
 async fn a_refresh_may_take_as_long_as_the_sessions_key_needs() {
     let plain = Rig::new().await;
     let bound = plain.replica_with(plain.storage(), on);
-    for (rig, expected) in [(&plain, 1), (&bound, 2)] {
-        plain.provider.script().dpop = expected == 2;
+    let asked: fn(&mut ApplicationConfig) = |config| {
+        let provider = provider_of(config);
+        provider.scopes = None;
+        provider.plain.protocol = Some("oauth2".to_owned());
+        provider.plain.user = Some(UserConfig {
+            subject: Some("id".to_owned()),
+            ..UserConfig::default()
+        });
+    };
+    let not_asked: fn(&mut ApplicationConfig) = |config| {
+        let provider = provider_of(config);
+        provider.scopes = None;
+        provider.plain.protocol = Some("oauth2".to_owned());
+        provider.plain.user = Some(UserConfig {
+            subject: Some("id".to_owned()),
+            at_refresh: Some("never".to_owned()),
+            ..UserConfig::default()
+        });
+    };
+    for (rig, tries) in [(&plain, 1), (&bound, 2)] {
+        plain.provider.script().dpop = tries == 2;
         let browser = rig.signed_in().await;
         let request = browser.fetch_request(&Method::POST, "/auth/refresh", "");
-        for change in [on, |_: &mut ApplicationConfig| {}] {
+        for (change, each) in [
+            (on as fn(&mut ApplicationConfig), 1),
+            (|_| {}, 1),
+            // who the user is, is asked as well
+            (asked, 2),
+            (not_asked, 1),
+        ] {
             let mut config = config(&rig.provider.issuer);
             change(&mut config);
             let handler = Handler::new(Arc::new(checked(config)), Arc::new(keys())).expect("it is checked");
@@ -590,7 +615,7 @@ async fn a_refresh_may_take_as_long_as_the_sessions_key_needs() {
                 rig.clock.now(),
             );
             let refresh = refresh.ok().expect("it is signed in");
-            assert_eq!(handler.requests_of_refresh(&refresh), expected);
+            assert_eq!(handler.requests_of_refresh(&refresh), tries * each);
         }
     }
 }

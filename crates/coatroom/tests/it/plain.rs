@@ -6,7 +6,6 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::browser::{Answer, Browser};
-use crate::support::provider::Rotation;
 use crate::support::provider::shapes::Userinfo;
 use crate::support::{Rig, provider_of, route, store_settings};
 
@@ -180,33 +179,98 @@ async fn an_answer_that_names_nobody_signs_nobody_in() {
 }
 
 #[tokio::test]
-async fn a_refresh_that_is_another_users_is_refused_and_an_outage_is_not() {
-    for (world, rig) in worlds(plain).await {
-        // what is refused has redeemed a refresh token all the same
-        rig.provider.script().refresh = Rotation::Overlap;
-        let mut browser = rig.signed_in().await;
-        rig.provider.script().shapes.userinfo = Userinfo::Answer(503, "text/plain", String::new());
-        let answer = refresh(&mut browser).await;
-        assert_eq!(answer.status, StatusCode::OK, "{world}: {}", answer.body);
-        assert_eq!(
-            browser.session().await["id_token_claims"]["login"],
-            "alice",
-            "{world}"
-        );
-        rig.advance(120);
-        for other in [json!({"id": 5, "login": "mallory"}), json!({"login": "alice"})] {
-            be(&rig, other);
+async fn a_refresh_that_is_another_users_ends_the_session_and_what_came_is_revoked() {
+    for (name, other) in [
+        ("another user", json!({"id": 5, "login": "mallory"})),
+        // nobody is taken for the same because the rest of the answer is of no use
+        ("with long claims", json!({"id": 5, "bio": "x".repeat(5000)})),
+    ] {
+        for (world, rig) in worlds(plain).await {
+            let mut browser = rig.signed_in().await;
+            be(&rig, other.clone());
+            let before = rig.provider.script().issued.len();
             let answer = refresh(&mut browser).await;
-            assert_eq!(answer.error_code(), "provider_error", "{world}");
-            let claims = browser.session().await["id_token_claims"].clone();
-            assert_eq!(
-                (&claims["sub"], &claims["login"]),
-                (&json!("583231"), &json!("alice")),
-                "{world}"
-            );
+            assert_eq!(answer.error_code(), "session_expired", "{world}: {name}");
+            assert!(!browser.is_signed_in().await, "{world}: {name}");
+            rig.until(|| rig.provider.script().revoked.len() == 2).await;
+            {
+                let script = rig.provider.script();
+                let newest = &script.issued[before..];
+                for token in &script.revoked {
+                    assert!(newest.contains(token), "{world}: {name}: {token}");
+                }
+            }
+            // and it stays over, whoever answers now
+            be(&rig, json!({"id": 583_231}));
             rig.advance(120);
+            assert_eq!(refresh(&mut browser).await.status, StatusCode::UNAUTHORIZED);
+            assert_eq!(rig.provider.count("refresh_token", 200), 1, "{world}: {name}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_refresh_whose_question_is_not_answered_loses_nothing() {
+    let answer = |status, content_type, body: &str| Userinfo::Answer(status, content_type, body.to_owned());
+    for (world, rig) in worlds(plain).await {
+        // a spent refresh token ends the session
+        let mut browser = rig.signed_in().await;
+        let refused = r#"{"message":"API rate limit exceeded"}"#;
+        for (count, (name, answer)) in [
+            ("away", answer(503, "text/plain", "")),
+            ("a limit", answer(403, "application/json", refused)),
+            ("not there", answer(404, "application/json", "{}")),
+            ("elsewhere", answer(302, "text/html", "")),
+            ("a page", answer(200, "text/html", "<html>")),
+            ("nobody", Userinfo::Json(json!({"login": "mallory"}))),
+            (
+                "long claims",
+                Userinfo::Json(json!({"id": 583_231, "bio": "x".repeat(5000)})),
+            ),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            rig.provider.script().shapes.userinfo = answer;
+            let answer = refresh(&mut browser).await;
+            assert_eq!(answer.status, StatusCode::OK, "{world}: {name}: {}", answer.body);
+            let claims = browser.session().await["id_token_claims"].clone();
+            assert_eq!(
+                (&claims["sub"], &claims["login"], &claims["role"]),
+                (&json!("583231"), &json!("alice"), &json!("admin")),
+                "{world}: {name}"
+            );
+            let answer = browser.fetch(Method::GET, "/orders/1", "").await;
+            assert_eq!(answer.status, StatusCode::OK, "{world}: {name}: {}", answer.body);
+            let redeemed = rig.provider.count("refresh_token", 200);
+            assert_eq!(redeemed, count + 1, "{world}: {name}");
+            rig.advance(120);
+        }
+        be(&rig, json!({"id": 583_231, "login": "alice", "role": "guest"}));
+        assert_eq!(refresh(&mut browser).await.status, StatusCode::OK, "{world}");
+        assert_eq!(
+            browser.session().await["id_token_claims"]["role"],
+            "guest",
+            "{world}"
+        );
+        assert!(rig.provider.script().revoked.is_empty(), "{world}");
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_without_anybody_to_ask_loses_nothing() {
+    let rig = worlds(plain).await.remove(0).1;
+    let browser = rig.signed_in().await;
+    rig.provider.script().metadata["userinfo_endpoint"] = Value::Null;
+    let later = rig.replica_with(SessionStorage::Cookie, plain);
+    let mut browser = browser.at(later.service.clone());
+    for _ in 0..2 {
+        let answer = refresh(&mut browser).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+        assert_eq!(browser.session().await["id_token_claims"]["login"], "alice");
+        rig.advance(120);
+    }
+    assert_eq!(rig.provider.count("refresh_token", 200), 2);
 }
 
 #[tokio::test]

@@ -60,8 +60,8 @@ pub(crate) struct User {
     /// written, unless `preset` says otherwise.
     #[schemars(length(min = 1), example = &"id")]
     pub(crate) subject: Option<String>,
-    /// Whether it is asked at each refresh again. Then a refresh whose token is another user's, or
-    /// nobody's, is refused; an outage of the endpoint refuses none.
+    /// Whether it is asked at each refresh again. Then a refresh that brings another user's token
+    /// ends the session; an answer that does not say who the user is ends none.
     #[schemars(extend("default" = AtRefresh::default().as_str()))]
     pub(crate) at_refresh: Option<AtRefresh>,
 }
