@@ -132,7 +132,11 @@ impl Session {
                 true => self.authentication.clone(),
                 false => told.or(&self.authentication),
             },
-            tokens,
+            tokens: Tokens {
+                // a refresh may have begun before the configuration named the provider
+                issued_by: self.tokens.issued_by.clone(),
+                ..tokens
+            },
             ..self.clone()
         }
     }

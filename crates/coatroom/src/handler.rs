@@ -9,7 +9,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use coatroom_core::config::{Application, ProviderName, Route, RouteTarget, StoreSettings, Upstreams};
+use coatroom_core::config::{Application, Route, RouteTarget, StoreSettings, Upstreams};
 use coatroom_core::error::Error;
 use coatroom_core::flow::{
     AnchorMemo, KnownSession, Lookup, Outcome, ProxyHandler, Refresh, Refreshed, SignedIn, StoredSession,
@@ -409,13 +409,6 @@ impl Shared {
 
     fn agents(&self) -> impl Iterator<Item = &Arc<Agent>> {
         self.apps.iter().flat_map(|app| &app.agents)
-    }
-
-    /// The agent of an application for the provider of this name.
-    pub(crate) fn agent(&self, application: &Application, provider: Option<&ProviderName>) -> Option<&Agent> {
-        let same = |app: &&Arc<App>| app.application().id == application.id;
-        let app = self.apps.iter().find(same)?;
-        app.agent_of(provider).map(Arc::as_ref)
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use coatroom_core::config::{Application, ProviderName};
+use coatroom_core::config::{Application, Provider, ProviderName};
 use coatroom_core::error::Error;
 use coatroom_core::flow::{Input, Lookup, Revocation, Seen, StoreView, StoredSession};
 use coatroom_core::handler::Handler;
@@ -43,7 +43,7 @@ pub(crate) fn agents(
         }
     };
     let agents = handlers.into_iter().map(|handler| {
-        let known = before.and_then(|before| before.agent(application, handler.provider().name.as_ref()));
+        let known = before.and_then(|before| before.predecessor(application, handler.provider()));
         let handler = handler.with_memory_keys(Arc::clone(memory_keys));
         Ok(Arc::new(Agent::new(index, handler, known, clock)?))
     });
@@ -103,8 +103,9 @@ impl App {
         }
         let (handler, now) = (&default.handler, shared.clock.now());
         let of_session = || {
-            // a foreign site's navigation shows no session
-            let foreign = call.navigation.is_some_and(|call| call.cross_site_or_unlabelled);
+            // a foreign site's navigation shows no session; a sign-out link proves which it means
+            let foreign = call.endpoint != Endpoint::LogoutLink
+                && call.navigation.is_some_and(|call| call.cross_site_or_unlabelled);
             let seen = Seen::with(&call.headers, view);
             match foreign {
                 true => None,
@@ -152,6 +153,23 @@ impl App {
 }
 
 impl Shared {
+    /// The agent whose knowledge that of a provider takes over: the one of its name, or the same client of
+    /// the same provider where providers were given names, or lost them. Refresh tokens that it redeemed
+    /// are still in cookies then.
+    fn predecessor(&self, application: &Application, provider: &Provider) -> Option<&Agent> {
+        let mut apps = self.apps.iter();
+        let app = apps.find(|app| app.application().id == application.id)?;
+        let known = app.agent_of(provider.name.as_ref()).or_else(|| {
+            let mut agents = app.agents.iter();
+            agents.find(|agent| {
+                let known = agent.handler.provider();
+                (known.name.is_none() || provider.name.is_none())
+                    && (&known.issuer, &known.client_id) == (&provider.issuer, &provider.client_id)
+            })
+        });
+        known.map(Arc::as_ref)
+    }
+
     /// The agent that may revoke a token: that of the provider which issued it. `agent` is one of the
     /// same application.
     pub(crate) fn revoker<'a>(

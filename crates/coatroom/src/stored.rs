@@ -10,10 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use coatroom_core::config::ApiId;
 use coatroom_core::error::Error;
 use coatroom_core::flow::{
-    Asks, Chore, Effects, KnownSession, Lookup, Revocation, StoreView, StoreWrite, StoredSession,
+    Asks, Chore, Effects, KnownSession, Lookup, LookupName, Revocation, StoreView, StoreWrite, StoredSession,
 };
 use coatroom_core::store::{Ended, Record, RecordKey, Replaced};
 use coatroom_core::time::UnixTime;
@@ -48,8 +47,8 @@ pub(crate) struct Coalesced<T, K: Eq + Hash = [u8; 32]> {
     under_way: Mutex<HashMap<K, Joined<T>>>,
 }
 
-/// Which record, how often a session had ended when it was asked for, and whose token is needed.
-pub(crate) type LookUpName = (RecordKey, u64, Option<ApiId>);
+/// What is looked up for which calls, and how often a session had ended when it was asked for.
+pub(crate) type LookUpName = (LookupName, u64);
 
 type Joined<T> = SharedFuture<BoxFuture<'static, Result<T, Error>>>;
 
@@ -130,16 +129,16 @@ impl Drop for Busy {
 pub(crate) fn look_up(shared: &Arc<Shared>, app: &Arc<App>, lookup: Lookup) -> LookUpFuture {
     let generation = shared.ends.generation().number();
     let control = shared.control.clone();
-    let (record, api) = (lookup.record().copied(), lookup.api());
+    let name = lookup.name();
     let work = {
         let (shared, app) = (Arc::clone(shared), Arc::clone(app));
         move || async move { answer(&shared, &app, &lookup).await }
     };
-    match (record, &app.role) {
+    match (name, &app.role) {
         // What was asked for before a session ended here is not for calls that come after that. Where
         // nobody renews, nor is what was asked for before the agent did.
-        (Some(key), Role::Agent(_)) => {
-            let joined = app.look_ups.join((key, generation, api), &control, work);
+        (Some(name), Role::Agent(_)) => {
+            let joined = app.look_ups.join((name, generation), &control, work);
             Box::pin(async move {
                 let known = joined.await;
                 LookedUp::Session { known, generation }

@@ -7,7 +7,7 @@
 use crate::assurance::Authentication;
 use crate::error::Error;
 use crate::handler::Handler;
-use crate::oauth::authorization::RequestedParameters;
+use crate::oauth::authorization::{ASKED_AGAIN, RequestedParameters};
 use crate::session::LoginTransaction;
 use crate::time::UnixTime;
 
@@ -85,27 +85,44 @@ pub(super) fn is_step_up(requested: &RequestedParameters) -> bool {
     requested.get("acr_values").is_some() || requested.get("max_age").is_some()
 }
 
-/// Whether a sign-in is the automatic restart of one that got lost. Travels in `state`, so that
-/// blocked cookies cannot make a loop; forging it only prevents a restart.
+/// Whether a sign-in that gets lost is started afresh. Travels in `state`, so that it is known without
+/// the sign-in and blocked cookies cannot make a loop; forging it signs nobody in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Mark {
+    /// It is: it asks for what every sign-in asks for.
     Fresh,
-    Restarted,
+    /// Where it can still be read: what it asks for is sealed with it.
+    Asking,
+    /// Never again: it is such a start itself, or asks for what that would leave out.
+    Last,
 }
 
 impl Mark {
     pub(super) fn prefix(self) -> &'static str {
         match self {
             Self::Fresh => "0",
-            Self::Restarted => "1",
+            Self::Last => "1",
+            Self::Asking => "2",
+        }
+    }
+
+    /// That of a sign-in which a user begins.
+    pub(super) fn of_request(requested: &RequestedParameters) -> Self {
+        if requested.names().any(|name| !ASKED_AGAIN.contains(&name)) {
+            return Self::Last;
+        }
+        match requested.names().next() {
+            None => Self::Fresh,
+            Some(_) => Self::Asking,
         }
     }
 
     pub(super) fn of(state: &str) -> Self {
-        match state.starts_with(Self::Fresh.prefix()) {
-            true => Self::Fresh,
-            false => Self::Restarted,
-        }
+        let known = [Self::Fresh, Self::Asking];
+        let mut known = known.into_iter();
+        known
+            .find(|mark| state.starts_with(mark.prefix()))
+            .unwrap_or(Self::Last)
     }
 }
 

@@ -50,7 +50,7 @@ impl Handler {
             State::Absent | State::Elsewhere(_) => {
                 return self.nobody(Error::Unauthorized("no session cookie that opens"), Vec::new());
             }
-            State::Ended { why, .. } => return self.nobody(why.into(), self.cleared_after(why, &jar)),
+            State::Ended { why, .. } => return self.nobody(why.into(), Vec::new()),
             State::Conflict => {
                 let error = Error::Unauthorized("the cookies show several sessions");
                 return self.nobody(error, self.cookies.clear_everything(&jar));

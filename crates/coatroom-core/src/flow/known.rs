@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use crate::assurance::{Assurance, Demands};
+use crate::assurance::{Assurance, DemandId, Demands};
 use crate::config::{ApiId, Application, Route, SessionStorage};
 use crate::cookie::Kind;
 use crate::flow::names::OwnerKey;
@@ -117,6 +117,15 @@ pub struct Lookup {
     wanted: Wanted,
 }
 
+/// Tells look-ups of records apart: those of one name have one answer, and wait for the same tokens.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LookupName {
+    key: RecordKey,
+    api: Option<ApiId>,
+    /// Whether the route demands anything, and what of it is judged at a refresh.
+    demands: (bool, Option<DemandId>),
+}
+
 #[derive(Clone)]
 enum Wanted {
     Record {
@@ -162,6 +171,16 @@ impl Lookup {
             Wanted::Record { api, .. } => *api,
             Wanted::Marks { .. } => None,
         }
+    }
+
+    /// What it has in common with every look-up that may share its answer; none where it is of marks.
+    pub fn name(&self) -> Option<LookupName> {
+        let demands = self.demands();
+        self.record().map(|key| LookupName {
+            key: *key,
+            api: self.api(),
+            demands: (demands.is_some(), demands.and_then(Demands::id)),
+        })
     }
 
     fn demands(&self) -> Option<&Demands> {

@@ -49,7 +49,8 @@ pub enum Arrival {
 struct Beginning {
     return_to: ReturnTo,
     requested: RequestedParameters,
-    mark: Mark,
+    /// Whether it takes the place of one that got lost.
+    is_restart: bool,
     replaces: Vec<SessionId>,
     ends: Vec<SessionId>,
     /// The user who is signed in; sealed for a step-up only.
@@ -232,7 +233,7 @@ impl Handler {
                 Ok(Arrival::Answer(step))
             }
             Err(Unproved { refusal, .. }) => {
-                let step = self.recover_unknown(response.state(), refusal, jar, context)?;
+                let step = self.recover_unknown(&response, refusal, jar, context)?;
                 Ok(Arrival::Answer(step))
             }
         }
@@ -242,11 +243,12 @@ impl Handler {
         matches!(self.visible(jar, now).state, State::Live(_) | State::Elsewhere(_))
     }
 
-    /// A return whose sign-in nobody knows: into the app where a session is visible,
-    /// else to one fresh start, else to the app with an advisory error code.
+    /// A return whose sign-in nobody knows: into the app where a session is visible, else to one fresh
+    /// start if it brought a code and asked for nothing of its own, else to the app with an advisory
+    /// error code.
     fn recover_unknown(
         &self,
-        state: &str,
+        response: &AuthorizationResponse,
         refusal: Refusal,
         jar: &Jar<'_>,
         context: &mut Context<'_>,
@@ -260,19 +262,21 @@ impl Handler {
                 refusal.set_cookies,
             )?));
         }
-        // FAPI 2.0 Security Profile §5.3.3.1: a link to the callback is no user's wish to sign in
-        if Mark::of(state) == Mark::Restarted || self.provider.profile.is_fapi2() {
+        // a "no" stays one; FAPI 2.0 Security Profile §5.3.3.1: a link to the callback is no user's wish
+        // to sign in
+        let restarts = response.has_code() && Mark::of(response.state()) == Mark::Fresh;
+        if !restarts || self.provider.profile.is_fapi2() {
             return self.sign_in_failed(refusal).map(Step::Done);
         }
         let beginning = Beginning {
-            mark: Mark::Restarted,
+            is_restart: true,
             ..self.beginning(ReturnTo::home(&self.app), jar, context.now)
         };
         self.restart(&beginning, refusal, jar, context)
     }
 
     /// The end of a known sign-in by navigation that cannot be finished: one fresh start for the
-    /// same page that asks for no less, else the app with an advisory error code. A step-up is never
+    /// same page where it asks for no less, else the app with an advisory error code. A step-up is never
     /// restarted: it would no longer be for its user alone.
     pub(crate) fn recover(
         &self,
@@ -282,7 +286,7 @@ impl Handler {
         context: &mut Context<'_>,
     ) -> Result<Step<AgentResponse>, Refusal> {
         let restarts = matches!(refusal.error, Error::LoginStateInvalid(_))
-            && Mark::of(transaction.state.expose()) == Mark::Fresh
+            && Mark::of(transaction.state.expose()) != Mark::Last
             && transaction.expected_sub.is_none();
         if !restarts {
             return self.sign_in_failed(refusal).map(Step::Done);
@@ -291,7 +295,7 @@ impl Handler {
             return_to: ReturnTo::revalidate(&transaction.return_to, &self.app)
                 .unwrap_or_else(|_| ReturnTo::home(&self.app)),
             requested: RequestedParameters::again(transaction),
-            mark: Mark::Restarted,
+            is_restart: true,
             replaces: transaction.replaces.clone(),
             ends: transaction.ends.clone(),
             expected_sub: None,
@@ -352,7 +356,7 @@ impl Handler {
                 .collect(),
             return_to,
             requested: RequestedParameters::default(),
-            mark: Mark::Fresh,
+            is_restart: false,
             replaces: visible.anchors.iter().map(|anchor| anchor.id).collect(),
             ends,
             expected_sub: match &visible.state {
@@ -391,8 +395,12 @@ impl Handler {
         let dpop_jkt = prover.map(|prover| prover.jkt());
         let verifier = pkce::verifier(context.rng);
         let challenge = pkce::challenge(&verifier);
+        let mark = match beginning.is_restart {
+            true => Mark::Last,
+            false => Mark::of_request(&beginning.requested),
+        };
         let transaction = LoginTransaction {
-            state: Secret::new(beginning.mark.prefix().to_owned() + &random_text::<16>(context.rng)),
+            state: Secret::new(mark.prefix().to_owned() + &random_text::<16>(context.rng)),
             nonce: Secret::new(random_text::<16>(context.rng)),
             verifier,
             return_to: beginning.return_to.as_str().to_owned(),
@@ -499,7 +507,8 @@ impl Handler {
             let error = Error::LoginStateInvalid("the sign-in was begun at another provider");
             return Err(Refusal::with_cookies(error, cleared()).into());
         }
-        if transaction.is_expired(context.now) {
+        // a "no" is one however late it comes
+        if response.has_code() && transaction.is_expired(context.now) {
             let error = Error::LoginStateInvalid("the sign-in was started more than 10 minutes ago");
             return Err(Unproved {
                 refusal: Refusal::with_cookies(error, cleared()),

@@ -44,7 +44,7 @@ pub use client_credentials::{ClientCredential, ClientKey, ClientStanding, Client
 pub use exchange::{CodeExchange, SignedIn};
 pub use input::Input;
 pub use introspected::{AnswerName, Introspected, Question};
-pub use known::{Asks, KnownSession, Lookup, Seen, StoreView};
+pub use known::{Asks, KnownSession, Lookup, LookupName, Seen, StoreView};
 pub use login::Arrival;
 pub use logout::Revoked;
 pub use memo::AnchorMemo;

@@ -185,7 +185,6 @@ impl Handler {
                 };
                 Err(Refusal {
                     effects,
-                    set_cookies: self.cleared_after(why, &jar),
                     ..Error::from(why).into()
                 })
             }

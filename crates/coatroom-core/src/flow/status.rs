@@ -30,8 +30,9 @@ impl Handler {
         let jar = self.jar(seen);
         match self.visible(&jar, now).state {
             State::Live(session) => AgentResponse::json(self.session_json(&session, now), Vec::new()),
-            State::Absent | State::Elsewhere(_) => AgentResponse::json(signed_out_json(), Vec::new()),
-            State::Ended { why, .. } => AgentResponse::json(signed_out_json(), self.cleared_after(why, &jar)),
+            State::Absent | State::Elsewhere(_) | State::Ended { .. } => {
+                AgentResponse::json(signed_out_json(), Vec::new())
+            }
             State::Conflict => AgentResponse {
                 failure: Some(Error::Unauthorized("the cookies show several sessions")),
                 ..AgentResponse::json(signed_out_json(), self.cookies.clear_everything(&jar))

@@ -292,10 +292,7 @@ impl Handler {
                 Error::Unauthorized("the cookies show several sessions"),
                 self.cookies.clear_everything(&jar),
             )),
-            State::Ended { why, .. } => Err(Refusal::with_cookies(
-                Error::from(why),
-                self.cleared_after(why, &jar),
-            )),
+            State::Ended { why, .. } => Err(Error::from(why).into()),
         }
     }
 

@@ -4,8 +4,6 @@
 //! seal equals the anchor's. Several anchors with different ids open nothing. Never decides
 //! whether a request is trusted (`guard`), never writes.
 
-use http::HeaderValue;
-
 use crate::cookie::{Jar, Kind};
 use crate::error::Error;
 use crate::flow::known::GONE;
@@ -46,7 +44,8 @@ pub(crate) enum Ended {
     Refused,
     /// The store has no record of it (any more).
     Gone,
-    /// The configuration does not have its provider any more.
+    /// The configuration here does not have its provider: not any more, or not yet. Another replica may,
+    /// so whoever only asks clears nothing.
     NoProvider,
 }
 
@@ -58,7 +57,7 @@ impl From<Ended> for Error {
             Ended::Idle => Self::SessionExpired("idle limit"),
             Ended::Refused => Self::GrantEnded,
             Ended::Gone => Self::SessionExpired(GONE),
-            Ended::NoProvider => Self::SessionExpired("its provider is not configured any more"),
+            Ended::NoProvider => Self::SessionExpired("its provider is not configured here"),
         }
     }
 }
@@ -157,14 +156,6 @@ impl Handler {
         match self.owns(&session.tokens) {
             true => State::Live(session),
             false => State::Elsewhere(session),
-        }
-    }
-
-    /// What has to go with the end of a session that no sign-in of its provider replaces.
-    pub(super) fn cleared_after(&self, why: Ended, jar: &Jar<'_>) -> Vec<HeaderValue> {
-        match why {
-            Ended::NoProvider => self.cookies.clear_everything(jar),
-            Ended::SignedOut | Ended::Absolute | Ended::Idle | Ended::Refused | Ended::Gone => Vec::new(),
         }
     }
 

@@ -78,6 +78,12 @@ impl RequestedParameters {
         Self(asked.collect())
     }
 
+    /// The names of what changes the outcome of a sign-in.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let names = self.0.iter().map(|(name, _)| name.as_str());
+        names.filter(|name| !HARMLESS.contains(name))
+    }
+
     /// The scopes that a request with these asks for: the caller's, or the configured ones.
     pub(crate) fn scope(&self, provider: &Provider) -> String {
         self.get("scope")
@@ -92,6 +98,9 @@ impl RequestedParameters {
             .map(|(_, value)| value.as_str())
     }
 }
+
+/// What [`RequestedParameters::again`] asks for again.
+pub(crate) const ASKED_AGAIN: [&str; 3] = ["acr_values", "max_age", "scope"];
 
 /// Whether only this process sets a parameter of that name. The configuration's own parameters are
 /// held to this as well.
@@ -288,6 +297,11 @@ pub(crate) enum AuthorizationResponse {
 }
 
 impl AuthorizationResponse {
+    /// Whether it brings a code; else it is a refusal.
+    pub(crate) fn has_code(&self) -> bool {
+        matches!(self, Self::Code { .. })
+    }
+
     /// Reads a query (without `?`) or a form body.
     ///
     /// # Errors

@@ -375,6 +375,11 @@ async fn a_session_whose_provider_is_gone_has_ended() {
             });
             let session = browser.fetch_late(Method::GET, "/auth/session", "").await;
             assert_eq!(session.json()["is_logged_in"], false, "{world}: {case}");
+            let writes = |answer: &Answer| answer.headers.contains_key(header::SET_COOKIE);
+            assert!(
+                !writes(&session),
+                "{world}: {case}: another replica may know better"
+            );
             // what a cookie holds is for the API, until it ends by itself
             let call = browser.fetch_late(Method::GET, "/api/orders", "").await;
             let expected = match world {
@@ -384,8 +389,10 @@ async fn a_session_whose_provider_is_gone_has_ended() {
             assert_eq!(call.status, expected, "{world}: {case}");
             let answer = browser.fetch_late(Method::POST, "/auth/refresh", "").await;
             assert_eq!(answer.error_code(), "session_expired", "{world}: {case}");
-            let cleared = answer.headers.get_all(header::SET_COOKIE).iter().count();
-            assert!(cleared > 0, "{world}: {case}: the cookies go");
+            assert!(
+                !writes(&answer),
+                "{world}: {case}: another replica may know better"
+            );
         }
         // back: nothing was lost on the way
         two.reload(|config| {
@@ -449,6 +456,138 @@ async fn sessions_from_before_there_were_several_go_on_at_the_provider_that_made
         });
         assert!(stateful || !other.is_signed_in().await);
     }
+}
+
+#[tokio::test]
+async fn a_provider_that_is_given_a_name_is_not_sent_a_redeemed_refresh_token_again() {
+    for (world, storage) in [
+        ("cookies", SessionStorage::Cookie),
+        (
+            "revocations",
+            SessionStorage::CookieWithRevocations(Box::new(store_settings())),
+        ),
+    ] {
+        let two = Two::with(storage, |_| {}).await;
+        two.reload(|_| {});
+        let mut browser = two.rig.signed_in().await;
+        let mut late = browser.clone();
+        two.rig.advance(61);
+        let answer = browser.fetch(Method::POST, "/auth/refresh", "").await;
+        assert_eq!(answer.status, StatusCode::OK, "{world}: {}", answer.body);
+        // another tab, with the cookies from before, once the provider has its name
+        two.reload(|config| several(config, &two.google.issuer));
+        let answer = late.fetch(Method::POST, "/auth/refresh", "").await;
+        assert_eq!(answer.status, StatusCode::OK, "{world}: {}", answer.body);
+        assert_eq!(answer.json()["provider"], "corp", "{world}");
+        assert_eq!(two.corp().count("refresh_token", 400), 0, "{world}");
+        assert_eq!(two.corp().count("refresh_token", 200), 1, "{world}");
+        assert_apart(&two, world);
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_under_way_while_its_provider_is_given_a_name_is_shared() {
+    let two = Two::with(SessionStorage::Cookie, |_| {}).await;
+    two.reload(|_| {});
+    let mut browser = two.rig.signed_in().await;
+    two.corp().hold_tokens();
+    let refresh = || {
+        let browser = browser.clone();
+        tokio::spawn(async move { browser.fetch_late(Method::POST, "/auth/refresh", "").await })
+    };
+    let before = refresh();
+    two.rig
+        .until(|| two.corp().count("refresh_token", 200) == 1)
+        .await;
+    two.reload(|config| several(config, &two.google.issuer));
+    let after = refresh();
+    tokio::task::yield_now().await;
+    two.corp().release_tokens();
+    for answer in [before.await, after.await] {
+        let answer = answer.expect("no panic");
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+        browser.store(&answer.headers);
+    }
+    assert_eq!(two.corp().count("refresh_token", 200), 1);
+    assert_eq!(two.corp().count("refresh_token", 400), 0);
+    assert_eq!(browser.session().await["provider"], "corp");
+}
+
+#[tokio::test]
+async fn a_replica_that_does_not_know_a_provider_yet_signs_nobody_out() {
+    for (world, two) in Two::worlds().await {
+        let mut browser = two.signed_in("google").await;
+        // the one that has not heard of `google`
+        let behind = |duende: bool| {
+            two.reload(|config| {
+                several(config, &two.google.issuer);
+                config.providers.as_mut().expect("two").truncate(1);
+                if duende {
+                    crate::duende::duende(config);
+                    config.base_path = Some("/auth".to_owned());
+                }
+            });
+        };
+        behind(false);
+        assert!(!browser.is_signed_in().await, "{world}");
+        let refresh = browser.fetch(Method::POST, "/auth/refresh", "").await;
+        assert_eq!(refresh.error_code(), "session_expired", "{world}");
+        behind(true);
+        let user = crate::duende::fetch(&mut browser, Method::GET, "/auth/user").await;
+        assert_eq!(user.error_code(), "session_expired", "{world}");
+        for answer in [refresh, user] {
+            assert!(!answer.headers.contains_key(header::SET_COOKIE), "{world}");
+        }
+        // and the one that has
+        two.reload(|config| several(config, &two.google.issuer));
+        assert!(browser.is_signed_in().await, "{world}");
+        let answer = browser.fetch(Method::POST, "/auth/refresh", "").await;
+        assert_eq!(answer.status, StatusCode::OK, "{world}: {}", answer.body);
+        // a sign-in takes the place of what is left, and a sign-out clears it
+        behind(false);
+        let mut left = browser.clone();
+        two.sign_in(&mut browser, "corp").await;
+        assert_eq!(browser.session().await["provider"], "corp", "{world}");
+        let answer = left.fetch(Method::POST, "/auth/logout", "").await;
+        assert_eq!(answer.status, StatusCode::OK, "{world}");
+        assert!(answer.headers.contains_key(header::SET_COOKIE), "{world}");
+        two.reload(|config| several(config, &two.google.issuer));
+        assert!(!left.is_signed_in().await, "{world}");
+        assert_eq!(browser.session().await["provider"], "corp", "{world}");
+        assert_apart(&two, world);
+    }
+}
+
+#[tokio::test]
+async fn a_sign_out_link_goes_on_at_the_sessions_provider_whoever_follows_it() {
+    let two = Two::with(SessionStorage::Cookie, |config| {
+        crate::duende::duende(config);
+        config.base_path = Some("/auth".to_owned());
+    })
+    .await;
+    let mut start = two.rig.browser();
+    let asked = start.navigate("/auth/login?provider=google", Site::Same).await;
+    let query = two.google.approve(asked.location(), "alice");
+    start
+        .navigate(&format!("/auth/callback/google?{query}"), Site::Cross)
+        .await;
+    let user = crate::duende::fetch(&mut start, Method::GET, "/auth/user")
+        .await
+        .json();
+    let mut entries = user.as_array().expect("a list").iter();
+    let entry = entries.find(|entry| entry["type"] == "bff:logout_url");
+    let path = entry.expect("a link")["value"].as_str().expect("text").to_owned();
+    // a browser that says nothing of where the link was
+    let mut browser = start.clone();
+    let unlabelled = ["sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest"].map(|name| (name, ""));
+    let answer = crate::duende::link(&browser, &path, &unlabelled).await;
+    assert_eq!(answer.location(), "https://shop.example/auth/logout/continue");
+    browser.store(&answer.headers);
+    let onward = browser.navigate("/auth/logout/continue", Site::Same).await;
+    let end = format!("{}/end?", two.google.issuer);
+    assert!(onward.location().starts_with(&end), "{}", onward.location());
+    two.rig.until(|| two.google.script().revoked.len() == 2).await;
+    assert_apart(&two, "link");
 }
 
 #[tokio::test]

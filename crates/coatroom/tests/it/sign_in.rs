@@ -236,6 +236,67 @@ async fn a_sign_in_older_than_ten_minutes_starts_afresh() {
 }
 
 #[tokio::test]
+async fn a_late_answer_starts_nothing_that_asks_for_less_and_a_no_stays_one() {
+    let rig = Rig::with(|config| {
+        let provider = config.provider.as_mut().expect("an agent");
+        provider.allowed_parameters = vec!["tenant".to_owned()];
+    })
+    .await;
+    let failed = |code: &str| format!("https://shop.example/?login_error={code}");
+    let lost = failed("login_state_invalid");
+    // (what was asked for, whether the sign-in can still be read, whether the provider said no)
+    for (asked, is_there, refused, expected) in [
+        ("", true, false, None),
+        ("", false, false, None),
+        ("ui_locales=de", false, false, None),
+        ("", true, true, Some(&failed("access_denied"))),
+        ("", false, true, Some(&lost)),
+        ("prompt=login", true, false, Some(&lost)),
+        ("prompt=login", false, false, Some(&lost)),
+        ("prompt=login", true, true, Some(&failed("access_denied"))),
+        ("prompt=login", false, true, Some(&lost)),
+        ("login_hint=bob", true, false, Some(&lost)),
+        ("tenant=blue", true, false, Some(&lost)),
+        ("scope=openid&tenant=blue", false, false, Some(&lost)),
+        ("scope=openid", true, false, None),
+        ("scope=openid", false, false, Some(&lost)),
+        ("acr_values=gold", true, false, None),
+        ("acr_values=gold", false, false, Some(&lost)),
+        ("max_age=60", false, false, Some(&lost)),
+    ] {
+        let case = format!("{asked:?}, there: {is_there}, refused: {refused}");
+        let mut browser = rig.browser();
+        let started = browser.fetch(Method::POST, "/auth/login/start", asked).await;
+        let url = started.json()["authorization_url"].as_str().map(str::to_owned);
+        let mut query = rig.provider.approve(&url.expect("a URL"), "alice");
+        if refused {
+            let mut pairs: Vec<_> = query.split('&').map(str::to_owned).collect();
+            for pair in pairs.iter_mut().filter(|pair| pair.starts_with("code=")) {
+                "error=access_denied".clone_into(pair);
+            }
+            query = pairs.join("&");
+        }
+        // a browser that ignores Max-Age, or one that does not
+        for cookie in &mut browser.jar {
+            cookie.expires_at += if is_there { 100_000 } else { 0 };
+        }
+        rig.advance(660);
+        let answer = browser
+            .navigate(&format!("/auth/callback?{query}"), Site::Cross)
+            .await;
+        match expected {
+            Some(expected) => assert_eq!(answer.location(), expected, "{case}"),
+            None => {
+                let onward = answer.location();
+                assert!(onward.starts_with(&rig.provider.issuer), "{case}: {onward}");
+                let kept = asked.is_empty() || asked.starts_with("ui_locales") || onward.contains(asked);
+                assert!(kept, "{case}: {onward}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_sign_in_from_before_the_clock_was_set_back_starts_afresh() {
     let rig = Rig::new().await;
     let mut browser = rig.browser();

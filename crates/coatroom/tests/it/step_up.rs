@@ -330,6 +330,25 @@ async fn sessions_from_before_a_rule_are_judged_by_it() {
 }
 
 #[tokio::test]
+async fn calls_that_demand_nothing_do_not_wait_until_another_routes_demands_are_judged() {
+    let (_, rig) = worlds().await.pop().expect("the one with a store");
+    let before = rig.replica_with(rig.storage(), |_| {});
+    let mut browser = before.browser();
+    rig.provider.script().claims = json!({"acr": "gold"});
+    browser.sign_in(&rig.provider, "alice").await;
+    let mut browser = browser.at(rig.service.clone());
+    rig.provider.hold_tokens();
+    let judged = browser.clone();
+    let judged = tokio::spawn(async move { judged.fetch_late(Method::GET, "/gold/x", "").await });
+    rig.until(|| rig.provider.count("refresh_token", 200) == 1).await;
+    let plain = tokio::time::timeout(Duration::from_secs(5), call(&mut browser, "/api/x")).await;
+    assert_eq!(plain.expect("it waits for nobody").status, StatusCode::OK);
+    rig.provider.release_tokens();
+    let judged = judged.await.expect("no panic");
+    assert_eq!(judged.status, StatusCode::OK, "{}", judged.body);
+}
+
+#[tokio::test]
 async fn a_narrower_sign_in_grants_no_more() {
     let base = Rig::with(|_| {}).await;
     let rig = base.replica_with(base.storage(), |config| {
