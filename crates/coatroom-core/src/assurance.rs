@@ -12,7 +12,7 @@ use minicbor::bytes::ByteVec;
 use minicbor::{CborLen, Decode, Encode};
 use serde_json::{Map, Value};
 
-use crate::config::defaults;
+use crate::config::{ProviderName, defaults};
 use crate::error::Error;
 use crate::oauth::json;
 use crate::seal::digest8;
@@ -153,6 +153,17 @@ impl Demands {
         let [a, b, c, d, e, ..] = digest8("demand", format!("{acr:?}{scopes:?}{claims:?}").as_bytes());
         let id = is_judged.then_some([a, b, c, d, e]);
         Self { wanted, id }
+    }
+
+    /// That this provider issued the session's tokens: judged true with those alone, so whoever knows the
+    /// judgement knows the provider.
+    pub(crate) fn issued_by(name: Option<&ProviderName>, issuer: &str, client_id: &str) -> Self {
+        let identity = format!("{:?}", (name.map(ProviderName::as_str), issuer, client_id));
+        let [a, b, c, d, e, ..] = digest8("demanded provider", identity.as_bytes());
+        Self {
+            wanted: DemandsConfig::default(),
+            id: Some([a, b, c, d, e]),
+        }
     }
 
     /// What is judged of it at a sign-in and a refresh; none where nothing is but the time.

@@ -19,7 +19,12 @@ pub(super) fn clocks(out: &mut String, application: &Application) -> fmt::Result
         let lengths = application.providers.iter().map(|provider| length(provider));
         shown(lengths.max().unwrap_or_default())
     };
-    let default_life = shown(session.default_token_life);
+    let lives = application.providers.iter();
+    let mut lives: Vec<Duration> = lives.map(|provider| provider.token_life(session)).collect();
+    lives.sort();
+    lives.dedup();
+    let lives: Vec<String> = lives.into_iter().map(shown).collect();
+    let default_life = lives.join(" or ");
     let access_token = match session.storage.is_stateful() {
         true => (
             "access token",

@@ -127,7 +127,10 @@ pub(crate) fn application(
             let at = at(&["routes", &path]);
             self::route(path, route, at, folder, findings)
         })
-        .collect();
+        .collect::<Vec<_>>();
+    if several.as_ref().is_some_and(|several| several.len() > 1) {
+        warn_of_any_providers_word(&routes, &at, findings);
+    }
     let config = ApplicationConfig {
         id: id.to_owned(),
         url: app.url,
@@ -272,6 +275,27 @@ fn provider(
             auth_time_may_change: written.auth_time_may_change,
             frontchannel_logout_without_iss: written.frontchannel_logout_without_iss,
         },
+    }
+}
+
+/// What a route demands, each of several providers may say of its users, and users choose among them.
+fn warn_of_any_providers_word(
+    routes: &[RouteConfig],
+    at: impl Fn(&[&str]) -> Vec<String>,
+    findings: &mut Findings<'_>,
+) {
+    for RouteConfig { path, require, .. } in routes {
+        let Some(demands) = require else { continue };
+        let asks = !(demands.acr.is_empty() && demands.scopes.is_empty() && demands.claims.is_empty());
+        if asks && !demands.claims.iter().any(|(name, _)| name == "iss") {
+            findings.warning(
+                at(&["routes", path, "require"]),
+                "users choose among the providers, and the word of each counts here, also where its users write \
+                 their claims themselves"
+                    .to_owned(),
+                "say whose word counts: `require: {claims: {iss: [https://login.example.com]}}`".to_owned(),
+            );
+        }
     }
 }
 

@@ -72,11 +72,10 @@ impl ApplicationConfig {
         if is_proxy {
             check_proxy(&self.session, self.login_callback.as_deref(), &mut problems);
         }
-        let mut written_session = self.session;
         for provider in &mut providers {
-            preset::fill_session(provider, &mut written_session);
+            preset::fill_token_life(provider, &self.session);
         }
-        let session = check_session(written_session, &mut problems);
+        let session = check_session(self.session, &mut problems);
         let mut written_routes = self.routes;
         for provider in &providers {
             bind_routes(&mut written_routes, provider, &mut problems);

@@ -3,12 +3,15 @@
 //! Each is a named difference from the specifications, with the narrowest effect that makes the
 //! provider usable; docs/providers.md says who has which. Nothing here looks at a provider's name.
 
+use std::time::Duration;
+
 use url::Url;
 
 use super::addresses::is_plain;
 use super::check::{Insecure, Problems};
 use super::preset::{Filled, Preset};
 use super::tenants::{self, Tenants, is_tenant};
+use super::{Provider, SessionLimits};
 use crate::oauth::authorization::is_protocol_parameter;
 
 /// A provider's habits as written.
@@ -50,6 +53,15 @@ pub struct Habits {
     pub auth_time_may_change: bool,
     /// Whether a front-channel logout may lack `iss`.
     pub frontchannel_logout_without_iss: bool,
+    /// What a preset says of access tokens without `expires_in`: see [`Provider::token_life`].
+    pub token_life: Option<Duration>,
+}
+
+impl Provider {
+    /// How long an access token of this provider is good that says nothing of it.
+    pub fn token_life(&self, session: &SessionLimits) -> Duration {
+        self.habits.token_life.unwrap_or(session.default_token_life)
+    }
 }
 
 /// How sign-out says where it ends.
@@ -83,6 +95,7 @@ pub(super) fn check_habits(
         logout_return: check_return(written.logout_return_parameter, problems),
         auth_time_may_change: written.auth_time_may_change.unwrap_or_default(),
         frontchannel_logout_without_iss: written.frontchannel_logout_without_iss.unwrap_or_default(),
+        token_life: None,
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::apis::gets_a_token;
 use super::check::Problems;
 use super::{Provider, Route, TokenConfig, defaults};
+use crate::assurance::Demands;
 use crate::route::RoutePrefix;
 use crate::seal::digest_of;
 
@@ -33,6 +34,8 @@ pub struct Introspection {
     pub audience: Option<String>,
     /// For how long an answer counts at most, if that is said.
     pub cache: Option<Duration>,
+    /// Whose tokens the provider may be asked about: its own.
+    pub(crate) whose: Demands,
 }
 
 /// What an introspection answers, and an API gets.
@@ -65,7 +68,27 @@ impl IntrospectionResponse {
     }
 }
 
+impl Provider {
+    /// That a session's tokens are this one's.
+    fn as_demand(&self) -> Demands {
+        Demands::issued_by(self.name.as_ref(), &self.issuer, &self.client_id)
+    }
+}
+
+impl Route {
+    /// All that has to be known of a session before its token is attached.
+    pub(crate) fn all_demands(&self) -> impl Iterator<Item = &Demands> {
+        let whose = self.introspection.as_deref().map(|asked| &asked.whose);
+        self.demands.as_deref().into_iter().chain(whose)
+    }
+}
+
 impl Introspection {
+    /// Whether this provider may be asked.
+    pub(crate) fn is_for(&self, provider: &Provider) -> bool {
+        self.whose == provider.as_demand()
+    }
+
     /// Names an answer about a token: by the token, and by all that the answer depends on.
     pub(crate) fn name_of(&self, credentials: &[u8]) -> [u8; 32] {
         let audience = self.audience.as_deref().unwrap_or_default();
@@ -207,6 +230,7 @@ fn check_introspection(
         response,
         audience: written.audience,
         cache: written.cache,
+        whose: providers.first()?.as_demand(),
     })
 }
 
@@ -400,6 +424,7 @@ mod tests {
             response,
             audience: audience.map(str::to_owned),
             cache,
+            whose: Demands::issued_by(None, "https://login.example.com", "shop"),
         };
         let all = [
             asked(IntrospectionResponse::Jwt, None, None),

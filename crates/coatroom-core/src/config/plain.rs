@@ -282,6 +282,15 @@ fn refuse_what_needs_metadata(written: &ProviderConfig, profile: Profile, proble
             );
         }
     }
+    // a signed answer is the same as is said above
+    if authorization.require_iss && !is_signed && !profile.is_fapi2() {
+        problems.add(
+            &["provider", "require_iss"],
+            "only the provider's metadata (RFC 8414) say that answers have `iss`, and with `endpoints` none are \
+             fetched: no sign-in would begin",
+            "remove `require_iss`; several providers that return to one page need it, so remove `login.callback`, too",
+        );
+    }
 }
 
 fn check_endpoints(written: &EndpointsConfig, issuer: &str, problems: &mut Problems) -> Option<Endpoints> {
@@ -593,6 +602,19 @@ mod tests {
                 "metadata, and none",
                 |p| p.habits.discovery = Some("https://login.example.com/metadata".to_owned()),
                 &["provider.discovery"],
+            ),
+            (
+                "answers of which nobody knows that they say whose they are",
+                |p| p.authorization.require_iss = true,
+                &["provider.require_iss"],
+            ),
+            (
+                "the same, signed",
+                |p| {
+                    p.authorization.require_iss = true;
+                    p.authorization.response_mode = Some("jwt".to_owned());
+                },
+                &["provider.response_mode"],
             ),
             (
                 "pushed to nowhere",

@@ -176,8 +176,9 @@ impl PlainPreset {
 }
 
 /// The same for what a session lasts: access tokens of a provider that says of none when it ends, and
-/// gives nothing to renew it with, are good for as long as the session may last.
-pub(super) fn fill_session(provider: &mut Provider, session: &mut SessionConfig) {
+/// gives nothing to renew it with, are good for as long as the session may last. That is of this
+/// provider's tokens only.
+pub(super) fn fill_token_life(provider: &mut Provider, session: &SessionConfig) {
     let Some((preset, filled)) = &mut provider.habits.preset else {
         return;
     };
@@ -188,7 +189,7 @@ pub(super) fn fill_session(provider: &mut Provider, session: &mut SessionConfig)
         setting: "session.default_token_life",
         value: "as long as the session".to_owned(),
     });
-    session.default_token_life = Some(session.absolute.unwrap_or(defaults::ABSOLUTE));
+    provider.habits.token_life = Some(session.absolute.unwrap_or(defaults::ABSOLUTE));
 }
 
 /// A provider with no habit at all.
@@ -280,9 +281,11 @@ const PRESETS: [Preset; 9] = [
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::config::testing::{checked, config};
-    use crate::config::{PlainConfig, User, UserConfig};
+    use crate::config::{ApplicationConfig, PlainConfig, User, UserConfig};
     use crate::secret::Secret;
 
     fn written() -> ProviderConfig {
@@ -363,8 +366,8 @@ mod tests {
             panic!("it is complete")
         };
         // tokens that say of no end, and that nothing renews
-        assert_eq!(app.session.default_token_life, app.session.absolute);
         let provider = app.provider.expect("an agent");
+        assert_eq!(provider.token_life(&app.session), app.session.absolute);
         let plain = provider.plain.as_ref().expect("no ID tokens");
         let endpoints = plain.endpoints.as_ref().expect("no metadata");
         assert_eq!(
@@ -386,6 +389,31 @@ mod tests {
         let own = "https://git.example.com/login/oauth";
         assert!(with(own, None).is_err(), "nobody knows where its API is");
         assert!(with(own, Some("https://git.example.com/api/v3/user")).is_ok());
+    }
+
+    #[test]
+    fn what_a_preset_says_of_tokens_is_said_of_no_other_providers() {
+        let lives = |life: Option<u64>| {
+            let corp = config().provider.expect("an agent");
+            let mut github = corp.clone();
+            github.issuer = "https://github.com/login/oauth".to_owned();
+            github.habits.preset = Some("github".to_owned());
+            let mut written = ApplicationConfig {
+                provider: None,
+                providers: Some(vec![("corp".to_owned(), corp), ("github".to_owned(), github)]),
+                ..config()
+            };
+            written.session.absolute = Some(Duration::from_secs(7_200));
+            written.session.default_token_life = life.map(Duration::from_secs);
+            let app = checked(written);
+            let lives = app.providers.iter();
+            let lives: Vec<u64> = lives
+                .map(|provider| provider.token_life(&app.session).as_secs())
+                .collect();
+            lives
+        };
+        assert_eq!(lives(None), [300, 7_200]);
+        assert_eq!(lives(Some(60)), [60, 60]);
     }
 
     #[test]

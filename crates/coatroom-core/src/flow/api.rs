@@ -203,7 +203,7 @@ impl<'a, K: Opens> Proxy<'a, K> {
                     }
                     (holds, _) => self.by_cookie(anchor.id, holds, route.token, &jar, now, memo)?,
                 };
-                if let Some(demands) = route.demands.as_deref() {
+                for demands in route.all_demands() {
                     let live = known
                         .or_else(|| memo.known(anchor.id, now))
                         .map(|known| &known.state);
@@ -361,7 +361,7 @@ impl<'a, K: Opens> Proxy<'a, K> {
             return Ok(Judged::Ended("idle limit"));
         }
         let until = live.token_until(api);
-        let unjudged = live.is_not_judged_by(route.demands.as_deref());
+        let unjudged = live.is_not_judged_by(route.all_demands());
         if (until <= now || unjudged) && !live.just_renewed {
             if live.is_renewable() {
                 return Ok(Judged::Lookup(lookup(true)));

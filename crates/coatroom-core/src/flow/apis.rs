@@ -242,8 +242,8 @@ impl Fetching {
                 self.has_none(api, &failure, now);
             }
             Ok((token, life)) => {
-                let limits = &self.app.session;
-                let life = life.map_or(limits.default_token_life, std::time::Duration::from_secs);
+                let unsaid = self.provider.token_life(&self.app.session);
+                let life = life.map_or(unsaid, std::time::Duration::from_secs);
                 self.tokens.apis.push(ApiToken {
                     api: api.id,
                     expires_at: now.plus(life),

@@ -104,7 +104,7 @@ impl Handler {
         context: &mut Context<'_>,
     ) -> Result<Step<Arc<ClientToken>>, Error> {
         let (grant, provider, key) = (grant.clone(), Arc::clone(self.client_of_routes()), key.0.clone());
-        let unsaid = self.app.session.default_token_life;
+        let unsaid = self.client_of_routes().token_life(&self.app.session);
         let request = {
             let (grant, provider) = (grant.clone(), Arc::clone(&provider));
             move |context: &mut Context<'_>| client_credentials::request(&grant, &provider, context)

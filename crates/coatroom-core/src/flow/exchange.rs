@@ -108,7 +108,7 @@ impl Handler {
         };
         let proof_key = exchange.transaction.proof_key.clone();
         let token_type = dpop::token_type(proof_key.as_ref());
-        let (provider, default_life) = (self.provider.clone(), self.app.session.default_token_life);
+        let (provider, default_life) = (self.provider.clone(), self.provider.token_life(&self.app.session));
         let nonce = exchange.transaction.nonce.clone();
         let answered_by = exchange.answered_by.clone();
         let signing_in = SigningIn {
@@ -423,10 +423,19 @@ impl Handler {
             .routes
             .iter()
             .filter_map(|route| route.demands.as_deref());
+        let introspections = self
+            .app
+            .routes
+            .iter()
+            .filter_map(|route| route.introspection.as_deref());
+        // by the session and not by who writes it: a refresh elsewhere makes nothing another's
+        let whose = introspections
+            .filter(|_| self.is_own(session))
+            .map(|asked| &asked.whose);
         let claims = self.claims_of_session(session);
         // what was granted is known from the sign-in on: what is configured now says nothing of it
         let scope = session.tokens.scope.as_deref().unwrap_or_default();
-        Assurance::judge(demands, &session.authentication, scope, &claims)
+        Assurance::judge(demands.chain(whose), &session.authentication, scope, &claims)
     }
 
     /// A tombstone cookie: too small for chunks, so nothing of it is left over.

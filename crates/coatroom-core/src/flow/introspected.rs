@@ -73,6 +73,11 @@ impl Handler {
             until,
             ..
         } = question;
+        if !introspection.is_for(&self.provider) {
+            return Err(Error::Bug(
+                "a provider is asked about its own tokens, and no other's",
+            ));
+        }
         let asked = Asked {
             provider: Arc::clone(&self.provider),
             introspection: Arc::clone(&introspection),
@@ -170,6 +175,7 @@ const OF_THE_INACTIVE: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::assurance::Demands;
     use crate::oauth::introspection::Active;
 
     #[test]
@@ -215,6 +221,7 @@ mod tests {
                 response,
                 audience: None,
                 cache: cache.map(Duration::from_secs),
+                whose: Demands::issued_by(None, "https://login.example.com", "shop"),
             };
             let counted = counts_until(&answered, &introspection, NOW);
             assert_eq!(counted, UnixTime(until), "{name}");

@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use crate::assurance::{Assurance, DemandId, Demands};
-use crate::config::{ApiId, Application, Route, SessionStorage};
+use crate::config::{ApiId, Application, Introspection, Route, SessionStorage};
 use crate::cookie::Kind;
 use crate::flow::names::OwnerKey;
 use crate::flow::status::claims_of;
@@ -124,6 +124,8 @@ pub struct LookupName {
     api: Option<ApiId>,
     /// Whether the route demands anything, and what of it is judged at a refresh.
     demands: (bool, Option<DemandId>),
+    /// Whose its token has to be.
+    whose: Option<DemandId>,
 }
 
 #[derive(Clone)]
@@ -137,6 +139,8 @@ enum Wanted {
         api: Option<ApiId>,
         /// What the call's route demands.
         demands: Option<Arc<Demands>>,
+        /// What has to be asked about its token, which says whose it has to be.
+        introspection: Option<Arc<Introspection>>,
     },
     Marks {
         keys: Vec<MarkKey>,
@@ -152,15 +156,23 @@ impl Lookup {
             expired,
             api: None,
             demands: None,
+            introspection: None,
         };
         Self { id, wanted }
     }
 
     /// The same for a call to a route, which may need an API's token and demand more.
     pub(crate) fn for_route(mut self, route: &Route) -> Self {
-        if let Wanted::Record { api, demands, .. } = &mut self.wanted {
+        if let Wanted::Record {
+            api,
+            demands,
+            introspection,
+            ..
+        } = &mut self.wanted
+        {
             *api = route.token.map(|token| token.api);
             demands.clone_from(&route.demands);
+            introspection.clone_from(&route.introspection);
         }
         self
     }
@@ -175,19 +187,34 @@ impl Lookup {
 
     /// What it has in common with every look-up that may share its answer; none where it is of marks.
     pub fn name(&self) -> Option<LookupName> {
-        let demands = self.demands();
-        self.record().map(|key| LookupName {
-            key: *key,
-            api: self.api(),
-            demands: (demands.is_some(), demands.and_then(Demands::id)),
-        })
-    }
-
-    fn demands(&self) -> Option<&Demands> {
         match &self.wanted {
-            Wanted::Record { demands, .. } => demands.as_deref(),
+            Wanted::Record {
+                key,
+                api,
+                demands,
+                introspection,
+                ..
+            } => Some(LookupName {
+                key: *key,
+                api: *api,
+                demands: (demands.is_some(), demands.as_ref().and_then(|demands| demands.id())),
+                whose: introspection.as_ref().and_then(|asked| asked.whose.id()),
+            }),
             Wanted::Marks { .. } => None,
         }
+    }
+
+    fn demands(&self) -> impl Iterator<Item = &Demands> {
+        let (demands, introspection) = match &self.wanted {
+            Wanted::Record {
+                demands,
+                introspection,
+                ..
+            } => (demands.as_deref(), introspection.as_deref()),
+            Wanted::Marks { .. } => (None, None),
+        };
+        let whose = introspection.map(|asked| &asked.whose);
+        demands.into_iter().chain(whose)
     }
 
     pub(crate) fn marks_of(id: SessionId, facts: &Facts) -> Self {
@@ -356,8 +383,8 @@ impl Live {
     }
 
     /// Whether new tokens have to be had before a route's demands can be judged.
-    pub(crate) fn is_not_judged_by(&self, demands: Option<&Demands>) -> bool {
-        let unknown = demands.is_some_and(|demands| !demands.knows(self.assurance.as_deref()));
+    pub(crate) fn is_not_judged_by<'a>(&self, mut demands: impl Iterator<Item = &'a Demands>) -> bool {
+        let unknown = demands.any(|demands| !demands.knows(self.assurance.as_deref()));
         unknown && self.is_renewable()
     }
 

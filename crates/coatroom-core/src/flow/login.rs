@@ -265,7 +265,7 @@ impl Handler {
         // a "no" stays one; FAPI 2.0 Security Profile §5.3.3.1: a link to the callback is no user's wish
         // to sign in
         let restarts = response.has_code() && Mark::of(response.state()) == Mark::Fresh;
-        if !restarts || self.provider.profile.is_fapi2() {
+        if !restarts || !self.may_restart_unknown() {
             return self.sign_in_failed(refusal).map(Step::Done);
         }
         let beginning = Beginning {

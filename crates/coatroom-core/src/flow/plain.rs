@@ -37,7 +37,7 @@ pub(super) fn sign_in(
     };
     asked.step(context)?.and_then(context, move |identity, context| {
         let Identity { statement, claims } = identity;
-        let life = signing_in.app.session.default_token_life;
+        let life = signing_in.provider.token_life(&signing_in.app.session);
         let issued_by = signing_in.provider.name.clone();
         let tokens = Tokens {
             userinfo: claims?,

@@ -316,7 +316,7 @@ impl Handler {
             move |context: &mut Context<'_>| token::refresh_request(&redeemed, None, &client, context);
         let proof_key = redemption.proof_key.as_ref();
         let token_type = dpop::token_type(proof_key);
-        let (provider, default_life) = (self.provider.clone(), self.app.session.default_token_life);
+        let (provider, default_life) = (self.provider.clone(), self.provider.token_life(&self.app.session));
         let auth_time_may_change = self.provider.habits.auth_time_may_change;
         let old_id_token = redemption.id_token.clone();
         let (app, before) = (self.app.clone(), redemption.apis.clone());

@@ -5,10 +5,12 @@
 //! sign-outs of the others are seen, can be ended, and are never used. What the front channel says
 //! chooses a handler and proves nothing: the handler's own checks follow.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 
 use super::{Input, Seen};
-use crate::config::ProviderName;
+use crate::config::{Provider, ProviderName};
 use crate::cookie::{Jar, Kind, LoginTag};
 use crate::error::Error;
 use crate::flow::status::{claims_of, issuer_of};
@@ -103,6 +105,13 @@ impl Handler {
         }
     }
 
+    /// Whether this provider issued a session's tokens.
+    pub(super) fn is_own(&self, session: &Session) -> bool {
+        let issuer = issuer_of(&session.tokens.id_token);
+        let owner = issuer.and_then(|issuer| self.app.owner(session.tokens.issued_by.as_ref(), &issuer));
+        owner.is_some_and(|owner| owner.name == self.provider.name)
+    }
+
     /// A session that was opened, under the name of the provider whose it is; none where that is none of
     /// the application's (any more): no token of it may reach another.
     pub(super) fn owned(&self, mut session: Session) -> Option<Session> {
@@ -122,6 +131,16 @@ impl Handler {
                 "the sign-in was begun before the configuration named its providers so",
             )),
         }
+    }
+
+    /// Whether a return whose sign-in nobody knows may begin one here: anybody's link may be that. It is
+    /// no user's wish to sign in where that is asked for (FAPI 2.0 Security Profile §5.3.3.1), and it
+    /// chooses none of several providers.
+    pub(super) fn may_restart_unknown(&self) -> bool {
+        let default = self.app.provider.as_ref();
+        let is_default = default.is_some_and(|default| default.name == self.provider.name);
+        let is_strict = |provider: &Arc<Provider>| provider.profile.is_fapi2();
+        is_default && !self.app.providers.iter().any(is_strict)
     }
 
     /// Where all providers return to one page, none begins a sign-in whose answer will not say whose it
@@ -164,8 +183,6 @@ pub(crate) const PARAMETER: &str = "provider";
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use http::HeaderValue;
@@ -408,6 +425,23 @@ mod tests {
             assert!(onward(own).to_str().expect("ASCII").contains("id_token_hint"));
             assert_eq!(onward(other), "https://shop.example.com/");
         }
+    }
+
+    #[test]
+    fn a_link_to_a_callback_begins_a_sign_in_at_the_default_only() {
+        let pair = handlers(false, false);
+        assert_eq!(pair.map(|handler| handler.may_restart_unknown()), [true, false]);
+        let mut pair = handlers(false, false);
+        for handler in &mut pair {
+            let mut app = (*handler.app).clone();
+            let strict = Provider {
+                profile: crate::config::Profile::Fapi2,
+                ..crate::oauth::testing::provider()
+            };
+            *app.providers.last_mut().expect("two") = Arc::new(strict);
+            handler.app = Arc::new(app);
+        }
+        assert_eq!(pair.map(|handler| handler.may_restart_unknown()), [false, false]);
     }
 
     #[test]

@@ -393,6 +393,7 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
+    use crate::assurance::Demands;
     use crate::oauth::testing::{CLIENT_ID, ISSUER, SigningKey, key_set, metadata_with, provider};
     use crate::oauth::{JwkSet, ProviderSnapshot};
     use crate::rng::testing::Counter;
@@ -421,6 +422,7 @@ mod tests {
                 response,
                 audience: audience.map(str::to_owned),
                 cache: None,
+                whose: Demands::issued_by(None, &provider().issuer, &provider().client_id),
             }),
             token: Secret::new(TOKEN),
         }

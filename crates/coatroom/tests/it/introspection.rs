@@ -11,8 +11,8 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::support::browser::{Answer, Browser};
-use crate::support::provider::Rotation;
-use crate::support::{Rig, route, store_settings};
+use crate::support::provider::{Rotation, ScriptedProvider};
+use crate::support::{OLD_KEY, Rig, checked, config, provider_of, ring, route, store_settings};
 
 const JWT: &str = "/jwt/1";
 const PHANTOM: &str = "/phantom/1";
@@ -369,6 +369,47 @@ async fn without_a_refresh_token_a_revoked_token_is_the_sessions_end() {
     }
 }
 
+/// The same application under other settings.
+fn reload(rig: &Rig, change: impl FnOnce(&mut ApplicationConfig)) {
+    let mut config = config(&rig.provider.issuer);
+    config.session.storage = rig.storage();
+    change(&mut config);
+    rig.handler
+        .reload(vec![checked(config)], ring(&[OLD_KEY]))
+        .expect("a good configuration");
+}
+
+#[tokio::test]
+async fn no_provider_is_asked_about_a_token_of_another() {
+    for rig in rigs().await {
+        let other = ScriptedProvider::start().await;
+        other.set_clock(rig.clock.clone());
+        let introspected = rig.signed_in().await;
+        reload(&rig, |_| {});
+        let plain = rig.signed_in().await;
+        // the one provider is another one from now on, with and without a name
+        for named in [false, true] {
+            reload(&rig, |config| {
+                routes(config);
+                provider_of(config).issuer.clone_from(&other.issuer);
+                if named {
+                    let provider = config.provider.take().expect("one");
+                    config.providers = Some(vec![("corp".to_owned(), provider)]);
+                }
+            });
+            for before in [&introspected, &plain] {
+                for (path, _) in FORMS {
+                    let (status, _) = refused(&rig, &mut before.clone(), path).await;
+                    assert_eq!(status, 401, "{path}");
+                }
+            }
+        }
+        let asked_elsewhere = &other.script().introspection.asked;
+        assert!(asked_elsewhere.is_empty(), "{asked_elsewhere:?}");
+        assert_eq!(asked(&rig), 0);
+    }
+}
+
 #[tokio::test]
 async fn a_revoked_token_of_an_exchange_is_exchanged_for_anew() {
     let rig = Rig::with(|config| {
@@ -455,5 +496,25 @@ async fn a_routes_limit_counts_a_call_once_and_before_the_provider_is_asked() {
         let (status, code) = refused(&rig, &mut browser, JSON).await;
         assert_eq!((status, code.as_str()), (429, "rate_limited"));
         assert_eq!(asked(&rig), before);
+    }
+}
+
+#[tokio::test]
+async fn sessions_from_before_a_route_asked_go_on_after_one_refresh() {
+    for rig in rigs().await {
+        reload(&rig, |_| {});
+        let mut browser = rig.signed_in().await;
+        reload(&rig, routes);
+        rig.advance(61);
+        if rig.storage() == SessionStorage::Cookie {
+            let expired = (401, "access_token_expired".to_owned());
+            assert_eq!(refused(&rig, &mut browser, JWT).await, expired);
+            assert_eq!(asked(&rig), 0);
+            refresh(&mut browser).await;
+        }
+        for (path, _) in FORMS {
+            passes(&rig, &mut browser, path).await;
+        }
+        assert_eq!(rig.provider.count("refresh_token", 200), 1);
     }
 }

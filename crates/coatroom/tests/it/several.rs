@@ -2,7 +2,8 @@
 //! last, and no other ever sees a token of it.
 
 use coatroom::{StoredSessions, Whose};
-use coatroom_core::config::{ApplicationConfig, SessionStorage};
+use coatroom_core::assurance::DemandsConfig;
+use coatroom_core::config::{ApplicationConfig, RouteConfig, SessionStorage};
 use coatroom_core::session::metadata::PublicSessionId;
 use http::{Method, Request, StatusCode, header};
 use serde_json::json;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 
 use crate::support::browser::{Answer, Browser, Site};
 use crate::support::provider::ScriptedProvider;
-use crate::support::{OLD_KEY, Rig, checked, config, ring, store_settings};
+use crate::support::{OLD_KEY, Rig, checked, config, ring, route, store_settings};
 
 /// An application with two providers, `corp` and `google`; `corp` is the default.
 pub(crate) struct Two {
@@ -641,4 +642,39 @@ async fn each_providers_health_is_told() {
     two.reload(|config| several(config, &two.google.issuer));
     drop(two.signed_in("google").await);
     assert_eq!(two.google.script().discovery_requests, asked);
+}
+
+/// Users choose among the providers: a gate that is meant for one of them says so.
+#[tokio::test]
+async fn a_route_can_demand_the_word_of_one_provider() {
+    for storage in [
+        SessionStorage::Cookie,
+        SessionStorage::Store(Box::new(store_settings())),
+    ] {
+        let two = Two::with(storage, |config| {
+            let providers = config.providers.as_ref().expect("two");
+            let corp = providers[0].1.issuer.clone();
+            for (path, claims) in [
+                ("/anybodys/", vec![]),
+                ("/corps/", vec![("iss".to_owned(), vec![corp])]),
+            ] {
+                let alice = ("sub".to_owned(), vec!["alice".to_owned()]);
+                config.routes.push(RouteConfig {
+                    require: Some(DemandsConfig {
+                        claims: claims.into_iter().chain([alice]).collect(),
+                        ..DemandsConfig::default()
+                    }),
+                    ..route(path)
+                });
+            }
+        })
+        .await;
+        for (name, expected) in [("corp", StatusCode::OK), ("google", StatusCode::FORBIDDEN)] {
+            let mut browser = two.signed_in(name).await;
+            let anybodys = browser.fetch(Method::GET, "/anybodys/1", "").await;
+            assert_eq!(anybodys.status, StatusCode::OK, "{name}");
+            let corps = browser.fetch(Method::GET, "/corps/1", "").await;
+            assert_eq!(corps.status, expected, "{name}");
+        }
+    }
 }

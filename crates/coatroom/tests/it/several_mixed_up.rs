@@ -167,3 +167,19 @@ async fn signed_answers_lead_to_their_provider() {
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
     assert_eq!(answer.json()["provider"], "google");
 }
+
+/// Any page may link to a callback: that chooses for nobody as whom they are here.
+#[tokio::test]
+async fn a_link_to_a_callback_chooses_no_provider() {
+    let two = Two::with(SessionStorage::Cookie, |_| {}).await;
+    let link = |name: &str| format!("/auth/callback/{name}?code=made-up&state=0made-up");
+    let mut browser = two.rig.browser();
+    let answer = browser.navigate(&link("google"), Site::Cross).await;
+    assert_eq!(
+        answer.location(),
+        "https://shop.example/?login_error=login_state_invalid"
+    );
+    let answer = browser.navigate(&link("corp"), Site::Cross).await;
+    assert!(answer.location().starts_with(&two.corp().issuer));
+    assert_eq!(asked(&two), 0);
+}
