@@ -129,7 +129,7 @@ pub(crate) fn application(
         })
         .collect::<Vec<_>>();
     if several.as_ref().is_some_and(|several| several.len() > 1) {
-        warn_of_any_providers_word(&routes, &at, findings);
+        warn_of_any_providers_word(&routes, at, findings);
     }
     let config = ApplicationConfig {
         id: id.to_owned(),

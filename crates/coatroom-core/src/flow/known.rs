@@ -1,6 +1,6 @@
 //! What a store says of the sessions that a request's cookies name.
 //!
-//! The core asks ([`Asks`], [`Lookup`]), a shell reads, and gives back what it read ([`StoreView`]
+//! The core asks ([`Asks`], [`Lookup`]), a shell reads, and gives back what it read (a `StoreView`
 //! for the agent, [`KnownSession`] for API calls). What a store does not say is not known: a session
 //! whose record is gone has ended. Nothing here reads a store, and a store is never believed about
 //! who somebody is: parts open under our keys and the cookie's handle alone.
@@ -15,7 +15,7 @@ use crate::config::{ApiId, Application, Introspection, Route, SessionStorage};
 use crate::cookie::Kind;
 use crate::flow::names::OwnerKey;
 use crate::flow::status::claims_of;
-use crate::flow::{Extended, Refresh};
+use crate::flow::{Asks, Extended, Refresh};
 use crate::handler::Handler;
 use crate::headers::Authorization;
 use crate::oauth::plain::NOBODY;
@@ -25,90 +25,6 @@ use crate::session::metadata::{PublicSessionId, SessionMetadata};
 use crate::session::{AccessPart, Anchor, ApiCredential, Facts, Holds, Session, SessionId, TRANSACTION_LIFE};
 use crate::store::{IndexKey, Mark, MarkKey, Record, RecordKey};
 use crate::time::UnixTime;
-
-/// What an agent request has to be answered with.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Asks {
-    /// Records to load.
-    pub records: Vec<RecordKey>,
-    /// Marks to look at.
-    pub marks: Vec<MarkKey>,
-}
-
-impl Asks {
-    /// Whether there is nothing to ask.
-    pub fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.marks.is_empty()
-    }
-}
-
-/// What a store said about [`Asks`].
-#[derive(Clone, Default)]
-pub struct StoreView {
-    records: Vec<(RecordKey, Record)>,
-    marks: Vec<(MarkKey, UnixTime)>,
-    unavailable: bool,
-}
-
-impl StoreView {
-    /// The records that are there, and the marks that are set.
-    pub fn new(records: Vec<(RecordKey, Record)>, marks: Vec<(MarkKey, UnixTime)>) -> Self {
-        Self {
-            records,
-            marks,
-            unavailable: false,
-        }
-    }
-
-    /// The store could not be asked: only for signing out, which needs no session.
-    pub fn unavailable() -> Self {
-        Self {
-            unavailable: true,
-            ..Self::default()
-        }
-    }
-
-    pub(crate) fn is_unavailable(&self) -> bool {
-        self.unavailable
-    }
-
-    pub(crate) fn record(&self, key: RecordKey) -> Option<&Record> {
-        let mut all = self.records.iter();
-        all.find(|(known, _)| *known == key).map(|(_, record)| record)
-    }
-
-    pub(crate) fn has_ended(&self, anchor: &Anchor) -> bool {
-        let Some(facts) = &anchor.facts else { return false };
-        let mut names = marks_of(anchor.id, facts).into_iter();
-        names.any(|name| {
-            let mut all = self.marks.iter();
-            all.any(|(key, at)| *key == name && *at >= facts.created_at)
-        })
-    }
-}
-
-/// A request as the agent sees it: its headers, and what the store says of them.
-#[derive(Clone, Copy)]
-pub struct Seen<'a> {
-    pub(crate) headers: &'a HeaderMap,
-    pub(crate) view: Option<&'a StoreView>,
-}
-
-impl<'a> Seen<'a> {
-    /// A request whose cookies a store was asked about.
-    pub fn with(headers: &'a HeaderMap, view: &'a StoreView) -> Self {
-        Self {
-            headers,
-            view: Some(view),
-        }
-    }
-}
-
-impl<'a> From<&'a HeaderMap> for Seen<'a> {
-    fn from(headers: &'a HeaderMap) -> Self {
-        Self { headers, view: None }
-    }
-}
 
 /// What an API call has to be answered with before it can be decided.
 #[derive(Clone)]
@@ -197,7 +113,10 @@ impl Lookup {
             } => Some(LookupName {
                 key: *key,
                 api: *api,
-                demands: (demands.is_some(), demands.as_ref().and_then(|demands| demands.id())),
+                demands: (
+                    demands.is_some(),
+                    demands.as_ref().and_then(|demands| demands.id()),
+                ),
                 whose: introspection.as_ref().and_then(|asked| asked.whose.id()),
             }),
             Wanted::Marks { .. } => None,
@@ -435,7 +354,7 @@ pub(crate) fn answered_by_record(
 }
 
 /// The names under which a session in cookies may be marked as ended.
-fn marks_of(id: SessionId, facts: &Facts) -> Vec<MarkKey> {
+pub(super) fn marks_of(id: SessionId, facts: &Facts) -> Vec<MarkKey> {
     let own = session_mark(id);
     [own, facts.user].into_iter().chain(facts.at_provider).collect()
 }

@@ -10,7 +10,7 @@ use super::known::SLACK;
 use super::refresh::{Redemption, Refreshed};
 use super::{AgentResponse, Lookup, Refusal, Revocation, StoreWrite};
 use crate::error::Error;
-use crate::flow::known::Seen;
+use crate::flow::seen::Seen;
 use crate::flow::visible::State;
 use crate::flow::{Effects, Extended, Input};
 use crate::handler::Handler;
